@@ -1,0 +1,1 @@
+"""The page on which clinicians draw reference regions."""

@@ -1,0 +1,1 @@
+"""Explainers: one method, or one tight family, a file."""

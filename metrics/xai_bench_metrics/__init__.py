@@ -1,0 +1,1 @@
+"""Metrics and summaries: one, or one tight family, a file."""

@@ -1,0 +1,1 @@
+"""Classifiers: architectures by name, training, checkpoints."""

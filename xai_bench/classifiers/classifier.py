@@ -1,0 +1,134 @@
+"""The classifier noun: images in [0, 1] to logits, whatever stands behind it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from xai_bench.errors import BadInput, did_you_mean
+from xai_bench.inputs import Input
+from xai_bench.samples import Head
+
+
+class Classifier(nn.Module):
+    """An `nn.Module` from images in [0, 1] to the concatenated logits of its heads, with its own normalization.
+
+    Gray pictures (one channel) are repeated for a three-channel model and color ones averaged for a one-channel model. A
+    one-logit model of a two-class softmax head becomes logits (-z/2, z/2): the same probability, useful gradients for both.
+    `cam_layer` names the module whose output CAM methods look at.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        heads: Sequence[Head],
+        *,
+        reader: Input | None = None,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        cam_layer: str | None = None,
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or len(mean) not in (1, 3):
+            raise BadInput(f"mean {tuple(mean)} and std {tuple(std)}: expected one or three values each, as many as channels.")
+        self.model = model
+        self.heads = tuple(heads)
+        self.reader = reader or Input()
+        self.cam_layer = cam_layer
+        self.differentiable = True
+        self.architecture = type(model).__name__
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self.mean: Tensor
+        self.std: Tensor
+
+    @property
+    def n_logits(self) -> int:
+        """Number of concatenated logits."""
+        return sum(len(head.classes) for head in self.heads)
+
+    def normalize(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """The picture as the wrapped model wants it."""
+        channels = self.mean.shape[1]
+        if images.shape[1] == 1 and channels == 3:
+            images = images.expand(-1, 3, -1, -1)
+        elif images.shape[1] == 3 and channels == 1:
+            images = images.mean(1, keepdim=True)
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
+        """Logits of all heads, concatenated."""
+        logits: Tensor = self.model(self.normalize(images))
+        if logits.ndim == 1:
+            logits = logits[:, None]
+        if logits.shape[1] == 1 and self.n_logits == 2:
+            logits = torch.cat([-logits / 2, logits / 2], dim=1)
+        if logits.shape[1] != self.n_logits:
+            raise BadInput(
+                f"the model returns {logits.shape[1]} logits, the heads {[h.name for h in self.heads]} have "
+                f"{self.n_logits} classes; name one class for each logit."
+            )
+        return logits
+
+    def probabilities(self, logits: Float[Tensor, "b logits"]) -> Float[Tensor, "b logits"]:
+        """Each head's link applied to its part of the logits."""
+        parts = []
+        for head, part in zip(self.heads, logits.split([len(h.classes) for h in self.heads], dim=1), strict=True):
+            link = {"softmax": lambda z: z.softmax(1), "sigmoid": torch.sigmoid, "identity": lambda z: z}[head.link]
+            parts.append(link(part))
+        return torch.cat(parts, dim=1)
+
+    def offset(self, head: str) -> int:
+        """Index of a head's first logit."""
+        start = 0
+        for h in self.heads:
+            if h.name == head:
+                return start
+            start += len(h.classes)
+        raise BadInput(f"head {head!r} does not exist; this classifier has {[h.name for h in self.heads]}.")
+
+    def layer(self, name: str | None = None) -> nn.Module:
+        """A module by its dotted name inside the wrapped model; by default the one that CAM methods look at."""
+        wanted = name or self.cam_layer
+        modules = dict(self.model.named_modules())
+        if wanted is None:
+            raise BadInput(f"no CAM layer is known for {self.architecture}; name one, such as {list(modules)[-1]!r}.")
+        if wanted not in modules:
+            raise BadInput(f"layer {wanted!r} does not exist in {self.architecture}.{did_you_mean(wanted, list(modules))}")
+        return modules[wanted]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mean.device
+
+    def weights_hash(self) -> str:
+        """A hash of every parameter and buffer, the architecture and how films are read: what identifies this model."""
+        digest = hashlib.sha256(repr((self.architecture, self.heads, self.reader, self.cam_layer)).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:24]
+
+
+@contextmanager
+def untouched(classifier: Classifier) -> Iterator[Classifier]:
+    """Explain in eval mode without parameter gradients, and leave modes, `requires_grad` and gradients as they were."""
+    modes = {module: module.training for module in classifier.modules()}
+    wants = {p: p.requires_grad for p in classifier.parameters()}
+    grads = {p: p.grad for p in classifier.parameters()}
+    classifier.eval()
+    classifier.requires_grad_(False)
+    try:
+        yield classifier
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, wanted in wants.items():
+            parameter.requires_grad_(wanted)
+            parameter.grad = grads[parameter]

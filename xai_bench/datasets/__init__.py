@@ -1,0 +1,1 @@
+"""Datasets: one a file. Each yields samples and splits by patient."""
