@@ -113,6 +113,11 @@ class Result:
     reasons: tuple[Reason | None, ...]
     curves: Mapping[str, Float[Tensor, "b steps"]] = field(default_factory=dict)
     x: Float[Tensor, "steps"] | None = None
+    own_reasons: Mapping[str, tuple[Reason | None, ...]] = field(default_factory=dict)  # by score, where it differs
+
+    def reason(self, score: str, picture: int) -> Reason | None:
+        """Why this score of this picture is missing or marked: its own reason, else the picture's."""
+        return self.own_reasons.get(score, self.reasons)[picture]
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,7 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
 class TrainingData(Protocol):
     """Films of training patients only, in batches (targets = labels), each with its main regions by name."""
 
@@ -207,6 +213,7 @@ class Evidence:
     maps: Callable[[str, str], Mapping[str, tuple[int, Tensor]]]
     samples: Callable[[Sequence[str]], Sequence[Sample]]
     seed: int = 0
+    content: Callable[[str, Sequence[str]], Sequence[Bool[Tensor, "h w"]]] | None = None  # weights, ids; None: no padding
 
 
 @dataclass(frozen=True)

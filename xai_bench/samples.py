@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,7 @@ class Sample:
     read_corners: Callable[[], NDArray[np.float64] | None] = field(default=lambda: None, repr=False)
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A source of samples, split by patient.
 

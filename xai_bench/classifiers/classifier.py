@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,13 +15,16 @@ from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.inputs import Input
 from xai_bench.samples import Head
 
+M = TypeVar("M", bound=nn.Module)
+
 
 class Classifier(nn.Module):
     """An `nn.Module` from images in [0, 1] to the concatenated logits of its heads, with its own normalization.
 
     Gray pictures (one channel) are repeated for a three-channel model and color ones averaged for a one-channel model. A
     one-logit model of a two-class softmax head becomes logits (-z/2, z/2): the same probability, useful gradients for both.
-    `cam_layer` names the module whose output CAM methods look at.
+    `cam_layer` names the module whose output CAM methods look at; None has it found when it is first asked for. A single
+    mean and std serve all channels; the model has as many as its first convolution takes.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Classifier(nn.Module):
         self.heads = tuple(heads)
         self.reader = reader or Input()
         self.cam_layer = cam_layer
+        self._found_layer: str | None = None
         self.differentiable = True
         self.architecture = type(model).__name__
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
@@ -52,9 +57,15 @@ class Classifier(nn.Module):
         """Number of concatenated logits."""
         return sum(len(head.classes) for head in self.heads)
 
+    @property
+    def channels(self) -> int:
+        """How many channels the wrapped model takes: 1 or 3."""
+        first = next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 1)
+        return 3 if first == 3 else self.mean.shape[1]
+
     def normalize(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """The picture as the wrapped model wants it."""
-        channels = self.mean.shape[1]
+        channels = self.channels
         if images.shape[1] == 1 and channels == 3:
             images = images.expand(-1, 3, -1, -1)
         elif images.shape[1] == 3 and channels == 1:
@@ -94,13 +105,20 @@ class Classifier(nn.Module):
 
     def layer(self, name: str | None = None) -> nn.Module:
         """A module by its dotted name inside the wrapped model; by default the one that CAM methods look at."""
-        wanted = name or self.cam_layer
         modules = dict(self.model.named_modules())
+        wanted = name or self.cam_layer or self._find_layer()
         if wanted is None:
             raise BadInput(f"no CAM layer is known for {self.architecture}; name one, such as {list(modules)[-1]!r}.")
         if wanted not in modules:
             raise BadInput(f"layer {wanted!r} does not exist in {self.architecture}.{did_you_mean(wanted, list(modules))}")
         return modules[wanted]
+
+    def _find_layer(self) -> str | None:
+        if self._found_layer is None:
+            from xai_bench.classifiers.layers import find_cam_layer  # it needs this module
+
+            self._found_layer = find_cam_layer(self.model, self.channels, (self.reader.resize.height, self.reader.resize.width))
+        return self._found_layer
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +135,7 @@ class Classifier(nn.Module):
 
 
 @contextmanager
-def untouched(classifier: Classifier) -> Iterator[Classifier]:
+def untouched(classifier: M) -> Iterator[M]:
     """Explain in eval mode without parameter gradients, and leave modes, `requires_grad` and gradients as they were."""
     modes = {module: module.training for module in classifier.modules()}
     wants = {p: p.requires_grad for p in classifier.parameters()}

@@ -1,0 +1,58 @@
+"""Attention rollout: how much of each patch reaches the output through all attention layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xai_bench.classifiers.attention import read_attention
+from xai_bench.classifiers.classifier import Classifier
+from xai_bench.errors import BadInput
+from xai_bench.protocols import Batch, Saliency
+from xai_bench.registry import explainer
+
+
+@explainer("attention_rollout", cite="Abnar & Zuidema 2020")
+@dataclass(frozen=True)
+class AttentionRollout:
+    """Share of each patch in the class token (without one: in the mean token), on the grid of patches, in [0, 1].
+
+    The product over the blocks of (1 - residual) times the mean attention over heads plus `residual` times the identity
+    (Abnar & Zuidema 2020, section 3; residual 0.5). It does not depend on the target. Raises Unfit for a classifier
+    without attention.
+    """
+
+    residual: float = 0.5
+    family: ClassVar[str] = "attention"
+    signed: ClassVar[bool] = False
+    class_specific: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.residual <= 1:
+            raise BadInput(f"attention_rollout: residual is {self.residual}; expected a share in [0, 1], such as 0.5.")
+
+    def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
+        _, weights, n_prefix, grid = read_attention(classifier, batch.images)
+        joint = rollout(weights, self.residual)
+        reached = joint[:, 0] if n_prefix else joint.mean(1)
+        return reached[:, n_prefix:].unflatten(1, tuple(grid)).detach()
+
+
+def rollout(weights: Sequence[Float[Tensor, "b heads t t"]], residual: float) -> Float[Tensor, "b t t"]:
+    """How much of each input token (column) is in each output token (row); rows sum to 1.
+
+    >>> rollout([torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]])], 0.5)
+    tensor([[[0.5000, 0.5000],
+             [0.5000, 0.5000]]])
+    """
+    tokens = weights[0].shape[-1]
+    identity = torch.eye(tokens, device=weights[0].device, dtype=weights[0].dtype)
+    joint = identity.expand(len(weights[0]), -1, -1)
+    for block in weights:
+        joint = ((1 - residual) * block.mean(1) + residual * identity) @ joint
+    return joint

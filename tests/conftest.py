@@ -1,0 +1,88 @@
+"""Shapes in signatures are checked by the machine while tests run; small films and a small classifier for all tests."""
+
+import os
+import warnings
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+with install_import_hook(["xai_bench.perturbation", "xai_bench.imputers", "xai_bench.saliency", "xai_bench_metrics", "xai_bench_explainers"], "beartype.beartype"):
+    import xai_bench.imputers
+    import xai_bench.perturbation
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xai_bench.classifiers.classifier import Classifier
+from xai_bench.errors import PluginWarning
+from xai_bench.inputs import Input, Resize
+from xai_bench.registry import load_plugins
+from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample
+
+HEADS = (Head("side", ("left", "right")),)
+
+with install_import_hook(["xai_bench_metrics", "xai_bench_explainers"], "beartype.beartype"), warnings.catch_warnings():
+    warnings.simplefilter("ignore", PluginWarning)  # tests/test_registry.py says which one is broken
+    load_plugins()
+
+
+def data_folder() -> Path:
+    """The private radiographs, beside the repository or where XAI_BENCH_DATA says."""
+    return Path(os.environ.get("XAI_BENCH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
+
+
+def small_film(number: int, size: int = 32, spacing: tuple[float, float] | None = (1.0, 1.0)) -> Sample:
+    """A noisy film with a bright square on the left or the right; the square is the region."""
+    rng = np.random.default_rng(number)
+    right = number % 2
+    row, column = int(rng.integers(4, size - 12)), size // 2 * right + int(rng.integers(2, size // 2 - 10))
+    image = (rng.random((size, size)) * 60).astype(np.uint8)
+    mask = np.zeros((size, size), bool)
+    mask[row : row + 8, column : column + 8] = True
+    image[mask] += 150
+    return Sample(
+        id=f"film-{number:03d}", patient=f"patient-{number // 2:03d}", labels={"side": HEADS[0].classes[right]},
+        read_image=lambda: image, digest=f"digest-{number}-{size}",
+        read_regions=lambda: {RegionKey("square", "derived"): Region("drawn", mask)}, spacing_mm=spacing, meta={"view": "AP"},
+    )  # fmt: skip
+
+
+class SideModel(nn.Module):
+    """Knows the answer by construction: mean brightness of the right half minus the left half, through one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(1, 2, 3, padding=1)
+        with torch.no_grad():
+            self.features.weight.copy_(torch.full((2, 1, 3, 3), 1 / 9))
+            self.features.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = torch.relu(self.features(x) - 0.3).mean(1)
+        half = found.shape[-1] // 2
+        left, right = found[..., :half].mean((1, 2)), found[..., half:].mean((1, 2))
+        return 40 * torch.stack([left - right, right - left], 1)
+
+
+@pytest.fixture
+def side_classifier() -> Classifier:
+    """A classifier of `side`, right by construction."""
+    return Classifier(SideModel(), HEADS, reader=Input(Resize(32, 32)), cam_layer="features").eval()
+
+
+@pytest.fixture
+def side_films() -> Fixed:
+    """Films in three splits, two a patient."""
+    parts = {"train": range(24), "validation": range(24, 32), "test": range(32, 48)}
+    return Fixed({k: tuple(small_film(n) for n in v) for k, v in parts.items()}, HEADS, {"side": ("left", "right")}, ("square",))
+
+
+@pytest.fixture
+def aasce_folder() -> Path:
+    """The AASCE films, or a skip."""
+    folder = data_folder() / "aasce"
+    if not folder.is_dir():
+        pytest.skip("the private AASCE radiographs are not on this machine; set XAI_BENCH_DATA to their folder")
+    return folder

@@ -1,0 +1,59 @@
+"""Code hashes follow imports, and ignore comments and docstrings."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from xai_bench import code_version as module
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "own_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+
+    def write(name: str, text: str) -> None:
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+        module._module_version.cache_clear()
+        module._source.cache_clear()
+
+    yield write
+    for name in [n for n in sys.modules if n.startswith("own_package")]:
+        del sys.modules[name]
+    module._module_version.cache_clear()
+    module._source.cache_clear()
+
+
+def test_a_change_in_an_imported_module_changes_the_version(package) -> None:
+    package("helper", "VALUE = 1\n")
+    package("plugin", "from own_package.helper import VALUE\n")
+    before = module._module_version("own_package.plugin")
+    package("helper", "VALUE = 2\n")
+    assert module._module_version("own_package.plugin") != before
+
+
+def test_a_relative_import_inside_a_function_counts(package) -> None:
+    package("helper", "VALUE = 1\n")
+    package("plugin", "def f():\n    from . import helper\n    return helper\n")
+    before = module._module_version("own_package.plugin")
+    package("helper", "VALUE = 2\n")
+    assert module._module_version("own_package.plugin") != before
+
+
+def test_comments_and_docstrings_do_not_count(package) -> None:
+    package("plugin", '"""One."""\ndef f():\n    """One."""\n    return 1\n')
+    before = module._module_version("own_package.plugin")
+    package("plugin", '"""Two."""\n# why\ndef f():\n    """Two."""\n    return 1\n')
+    assert module._module_version("own_package.plugin") == before
+
+
+def test_a_stranger_does_not_count(package) -> None:
+    package("plugin", "X = 1\n")
+    package("stranger", "Y = 1\n")
+    before = module._module_version("own_package.plugin")
+    package("stranger", "Y = 2\n")
+    assert module._module_version("own_package.plugin") == before

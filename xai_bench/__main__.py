@@ -1,0 +1,5 @@
+"""`python -m xai_bench`."""
+
+from xai_bench.cli import main
+
+main()

@@ -1,0 +1,229 @@
+"""A study in, tidy rows out: `evaluate(study, store=...) -> Run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from xai_bench.cells import BLOCK, Maps, Model, Question, Workbench, chosen_classes, maps, predictions, scores
+from xai_bench.errors import BadInput, NonDeterministicCell, Unfit
+from xai_bench.models import models, samples_by_split
+from xai_bench.progress import Progress
+from xai_bench.protocols import ClassifierCard, Evidence, Traits
+from xai_bench.run import Run
+from xai_bench.samples import Sample
+from xai_bench.store import Store
+from xai_bench.study import Chosen, Given, Study, Trained
+from xai_bench.targets import Request, class_name, explained_order, requests, rule_of
+
+SCHEMA = 1
+"""Version of the columns of `Run.rows`; see docs/schema.md."""
+
+ROWS = [
+    "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "head", "explainer", "family", "explainer_seed",
+    "metric", "score_name", "region", "reference", "target_rule", "target", "mode", "picture", "patient", "label", "prediction",
+    "confidence", "status", "reason", "score",
+]  # fmt: skip
+PREDICTIONS = [
+    "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "architecture", "weights", "head", "picture",
+    "patient", "view", "label", "prediction", "confidence", "status", "reason", "probabilities",
+]  # fmt: skip
+COSTS = ["kind", "classifier", "replicate", "explainer", "metric", "pictures", "evaluations", "seconds"]
+
+
+@dataclass
+class Collected:
+    """What a run gathers as its cells come in."""
+
+    rows: list[pd.DataFrame] = field(default_factory=list)
+    predictions: list[pd.DataFrame] = field(default_factory=list)
+    curves: list[pd.DataFrame] = field(default_factory=list)
+    costs: list[dict[str, Any]] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
+    maps: dict[tuple[str, str], list[Maps]] = field(default_factory=dict)
+
+    def cost(self, kind: str, model: Model, receipt: Mapping[str, Any], explainer: str = "", metric: str = "") -> None:
+        """One line of the cost table, from a receipt."""
+        values = (kind, model.name, model.replicate, explainer, metric, receipt["pictures"], receipt["evaluations"], receipt["seconds"])
+        self.costs.append(dict(zip(COSTS, values, strict=True)))
+
+
+def evaluate(study: Study, *, store: str | Path | Store, progress: Progress | None = None) -> Run:
+    """Train, explain and score what the study asks for and the store does not hold yet.
+
+    A run that was stopped at any moment goes on where it stopped. An explainer or metric that fails, or does not fit a
+    classifier, becomes rows with the reason; the rest goes on.
+    """
+    shelf = store if isinstance(store, Store) else Store.at(store)
+    bench = Workbench(shelf, progress or Progress(), study.batch_size)
+    splits = samples_by_split(study.dataset)
+    found = Collected()
+    for model in models(study, bench):
+        found.models.append(model)
+        _evaluate_model(study, bench, model, splits[study.split], found)
+    rows = _frame(found.rows, ROWS)
+    predicted = _frame(found.predictions, PREDICTIONS)
+    return Run(
+        study=study, rows=rows, predictions=predicted, curves=_frame(found.curves, None), costs=pd.DataFrame(found.costs, columns=COSTS),
+        summaries=_summaries(study, found, rows, predicted), models=tuple(found.models), maps=found.maps,
+        order=tuple(explained_order(study.dataset, list(splits[study.split].values()), study.seed)),
+    )  # fmt: skip
+
+
+def _frame(parts: Sequence[pd.DataFrame], columns: list[str] | None) -> pd.DataFrame:
+    kept = [p for p in parts if len(p)]
+    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=columns)
+
+
+def _evaluate_model(study: Study, bench: Workbench, model: Model, samples: Mapping[str, Sample], found: Collected) -> None:
+    trained = bench.memo.get(model.weights)
+    if trained is not None:
+        found.cost("train", model, trained)
+    raw = predictions(bench, model)
+    labeled = _labeled(study, model, samples, raw)
+    found.predictions.append(labeled)
+    wanted = requests(study, model.classifier.heads, samples, labeled[labeled.status == "ok"])
+    order = list(dict.fromkeys(r.picture for r in wanted))
+    for explainer in study.explainers:
+        mine = _first(wanted, order, study, explainer)
+        _evaluate_explainer(study, bench, model, explainer, mine, order, labeled, found)
+
+
+def _first(wanted: Sequence[Request], order: Sequence[str], study: Study, chosen: Chosen) -> list[Request]:
+    sizes = [n for n in (study.limit, chosen.pictures) if n is not None]
+    allowed = set(order[: min(sizes)] if sizes else order)
+    return [r for r in wanted if r.picture in allowed]
+
+
+def _labeled(study: Study, model: Model, samples: Mapping[str, Sample], raw: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for row in raw.itertuples():
+        sample = samples[row.picture]
+        chosen = chosen_classes(model.classifier, list(row.logits)) if row.status == "ok" else {}
+        for head in model.classifier.heads:
+            target, confidence, probabilities = chosen.get(head.name, (-1, float("nan"), []))
+            rows.append({
+                "head": head.name, "picture": row.picture, "patient": sample.patient, "view": sample.meta.get("view", ""),
+                "label": sample.labels.get(head.name), "target": target, "confidence": confidence, "status": row.status,
+                "reason": row.reason, "probabilities": probabilities,
+                "prediction": class_name(model.classifier.heads, target) if target >= 0 else None,
+            })  # fmt: skip
+    columns = _who(study, model) | {"architecture": model.classifier.architecture, "weights": model.weights}
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def _who(study: Study, model: Model) -> dict[str, Any]:
+    name = getattr(study.dataset, "xai_bench_name", type(study.dataset).__name__)
+    return {"dataset": name, "split": study.split, "classifier": model.name, "regime": model.regime, "replicate": model.replicate,
+            "train_seed": model.train_seed, "fold": None}  # fmt: skip
+
+
+def _evaluate_explainer(
+    study: Study, bench: Workbench, model: Model, explainer: Chosen, mine: Sequence[Request], order: Sequence[str],
+    labeled: pd.DataFrame, found: Collected,
+) -> None:  # fmt: skip
+    who = _who(study, model) | {"explainer": explainer.label, "family": Traits.of(explainer.plugin).family,
+                                "explainer_seed": getattr(explainer.plugin, "seed", None), "mode": "float32"}  # fmt: skip
+    for start in range(0, len(mine), BLOCK):
+        block = mine[start : start + BLOCK]
+        made = _guarded(lambda block=block: maps(bench, model, explainer.plugin, block, explainer.label))
+        if isinstance(made, Maps):
+            found.maps.setdefault((model.weights, explainer.label), []).append(made)
+            found.cost("maps", model, made.receipt, explainer.label)
+        for metric in study.metrics:
+            question = Question(metric.plugin, rule_of(study, metric.plugin.needs_region), study.regions, study.references,
+                                f"{explainer.label}, {metric.label}")  # fmt: skip
+            blamed = {**who, "metric": metric.label, "target_rule": question.rule}
+            if not isinstance(made, Maps):
+                found.rows.append(_blamed(blamed, made))
+                continue
+            asked = _restricted(made, order, metric)
+            if not any(question.rule in r.rules for r in asked.requests):
+                continue
+            scored = _guarded(lambda asked=asked, question=question: scores(bench, model, explainer.plugin, asked, question))
+            if isinstance(scored, tuple):
+                found.rows.append(_blamed(blamed, scored))
+                continue
+            found.rows.append(_joined(scored.rows, blamed, labeled, model))
+            found.curves.append(scored.curves.assign(**{k: blamed[k] for k in ("classifier", "replicate", "explainer", "metric")}))
+            found.cost("scores", model, scored.receipt, explainer.label, metric.label)
+
+
+def _restricted(made: Maps, order: Sequence[str], metric: Chosen) -> Maps:
+    """The block with only the pictures that this metric looks at; its key stays, the score cell's key has the choice."""
+    if metric.pictures is None:
+        return made
+    allowed = set(order[: metric.pictures])
+    kept = tuple(r if r.picture in allowed else Request(r.picture, r.target, ()) for r in made.requests)
+    return Maps(made.key, kept, made.saliency, made.receipt)
+
+
+def _guarded(work: Any) -> Any:
+    """The work's result, or (status, reason). A user's mistake ends the run; a plugin's failure is a row."""
+    try:
+        return work()
+    except Unfit as error:
+        return "skipped", str(error)
+    except (BadInput, NonDeterministicCell):
+        raise
+    except Exception as error:  # one failed cell never stops a run
+        return "failed", f"{type(error).__name__}: {error}"
+
+
+def _blamed(who: Mapping[str, Any], blame: tuple[str, str]) -> pd.DataFrame:
+    row = {**who, "picture": "", "patient": "", "status": blame[0], "reason": blame[1], "score_name": "", "region": "", "reference": "",
+           "score": float("nan"), "target": -1}  # fmt: skip
+    return pd.DataFrame([row]).reindex(columns=ROWS)
+
+
+def _joined(rows: pd.DataFrame, who: Mapping[str, Any], labeled: pd.DataFrame, model: Model) -> pd.DataFrame:
+    heads = [h.name for h in model.classifier.heads for _ in h.classes]
+    frame = rows.assign(head=[heads[t] for t in rows.target], **who)
+    known = labeled[["head", "picture", "patient", "label", "prediction", "confidence"]]
+    frame = frame.merge(known, on=["head", "picture"], how="left", validate="many_to_one")
+    frame["target"] = [class_name(model.classifier.heads, t) for t in frame.target]
+    return frame.reindex(columns=ROWS)
+
+
+def _summaries(study: Study, found: Collected, rows: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    if not study.summaries:
+        return pd.DataFrame()
+    samples = {i: s for m in found.models for i, s in m.pictures.samples.items()}
+
+    def read(weights: str, explainer: str) -> dict[str, tuple[int, Tensor]]:
+        rule = (study.target.of if study.target else "predicted")
+        return {r.picture: (r.target, m) for b in found.maps.get((weights, explainer), []) for r, m in zip(b.requests, b.saliency, strict=True) if rule in r.rules}
+
+    evidence = Evidence(
+        rows=rows, predictions=predicted, cards=tuple(_card(m, predicted) for m in found.models),
+        explainers={c.label: c.plugin for c in study.explainers}, maps=read,
+        samples=lambda ids: [samples[i] for i in ids], seed=study.seed,
+    )  # fmt: skip
+    return pd.DataFrame([vars(row) for s in study.summaries for row in s(evidence)])
+
+
+def _card(model: Model, predicted: pd.DataFrame) -> ClassifierCard:
+    mine = predicted[(predicted.weights == model.weights) & (predicted.status == "ok") & predicted.label.notna()]
+    accuracy = float((mine.label == mine.prediction).mean()) if len(mine) else None
+    return ClassifierCard(model.name, model.replicate, model.train_seed, model.regime, None, model.classifier.architecture, model.weights, accuracy)
+
+
+def estimate(study: Study) -> list[dict[str, Any]]:
+    """Model evaluations that each explainer and metric will need, at most: one row each with pictures and evaluations."""
+    count = len(study.dataset.samples(study.split))
+    replicates = sum(len(c.seeds) if isinstance(c, Trained) else 1 for c in study.classifiers)
+    rows = []
+    for chosen in (*study.explainers, *study.metrics):
+        pictures = min(n for n in (count, study.limit, chosen.pictures) if n is not None)
+        methods = 1 if chosen in study.explainers else len(study.explainers)
+        each = int(getattr(chosen.plugin, "evaluations", 1 if chosen in study.explainers else 0))
+        rows.append({"what": chosen.label, "pictures": pictures, "evaluations": pictures * each * methods * replicates})
+    return rows
+
+
+__all__ = ["SCHEMA", "Given", "estimate", "evaluate"]

@@ -1,0 +1,312 @@
+"""The kinds of cell: a trained classifier, its predictions, a fitted plugin, maps, scores. Each is computed once by key."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from xai_bench.classifiers.classifier import Classifier, untouched
+from xai_bench.code_version import code_version
+from xai_bench.environment import environment
+from xai_bench.errors import BadInput, Unfit
+from xai_bench.inputs import Picture, to_batch, to_region
+from xai_bench.pictures import Pictures, TrainingFilms, pad
+from xai_bench.progress import Progress
+from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
+from xai_bench.saliency import upsample
+from xai_bench.samples import RegionKey
+from xai_bench.spec import digest, spec_of, state_of, with_state
+from xai_bench.store import Cell, Store, write_frame, write_tensors
+from xai_bench.targets import Request, offsets
+
+BLOCK = 64
+"""Pictures in a cell of maps: what is lost at most when a run is killed."""
+
+
+@dataclass
+class Counter:
+    """Counts the pictures that go through a classifier, by a hook and not by bookkeeping."""
+
+    evaluations: int = 0
+
+    @contextlib.contextmanager
+    def on(self, classifier: Classifier) -> Iterator[Counter]:
+        """Count within the block."""
+
+        def add(_: Any, args: tuple[Tensor, ...]) -> None:
+            self.evaluations += args[0].shape[0]
+
+        handle = classifier.register_forward_pre_hook(add)
+        try:
+            yield self
+        finally:
+            handle.remove()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier of the study, ready to use, with what its rows say of it."""
+
+    name: str
+    replicate: int
+    train_seed: int | None
+    regime: str
+    classifier: Classifier
+    weights: str
+    pictures: Pictures
+    training: TrainingFilms | None
+
+    @property
+    def label(self) -> str:
+        """For progress lines."""
+        return f"{self.name} #{self.replicate}"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What every cell needs: where it is kept, how progress is shown, the fixed batch size."""
+
+    store: Store
+    progress: Progress
+    batch_size: int
+    memo: dict[str, Any] = field(default_factory=dict)
+
+    def cell(self, kind: str, parts: Any, compute: Callable[[Path], Mapping[str, Any]]) -> Cell:
+        """The cell with this key, computed and committed if it is missing. `compute` fills a folder and returns receipt lines."""
+        key = digest(parts)
+        found = self.store.get(kind, key)
+        if found is None:
+            start = time.monotonic()
+            receipt: dict[str, Any] = {"environment": environment()}
+            with self.store.commit(kind, key, receipt) as folder:
+                receipt |= compute(folder)
+                receipt |= {"seconds": time.monotonic() - start}
+            found = self.store.get(kind, key)
+        if found is None:
+            raise BadInput(f"cell {kind}/{key} vanished after it was written; is another process deleting the store?")
+        return found
+
+
+def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
+    """Logits of every picture: columns picture, status, reason, logits."""
+    ids = list(model.pictures.samples)
+    parts = {"weights": model.weights, "batch": bench.batch_size, "pictures": [model.pictures.samples[i].digest for i in ids], "ids": ids}
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        rows: list[dict[str, Any]] = []
+        with bench.progress.task(f"{model.label}: predictions", len(ids)) as advance, Counter().on(model.classifier) as count:
+            for start in range(0, len(ids), bench.batch_size):
+                part = ids[start : start + bench.batch_size]
+                rows += _predict(bench, model, part)
+                advance(len(part))
+        write_frame(folder, "predictions", pd.DataFrame(rows))
+        return {"evaluations": count.evaluations, "pictures": len(ids)}
+
+    return bench.cell("predictions", parts, compute).frame("predictions")
+
+
+def _predict(bench: Workbench, model: Model, ids: Sequence[str]) -> list[dict[str, Any]]:
+    read = dict(zip(ids, model.pictures.read(ids, regions=False), strict=True))
+    good = [p for p in read.values() if p is not None]
+    logits: dict[str, list[float]] = {}
+    if good:
+        batch = pad(to_batch(good, [0] * len(good)), bench.batch_size).to(model.classifier.device)
+        with torch.inference_mode(), untouched(model.classifier):
+            found = model.classifier(batch.images)
+        logits = {p.sample.id: row for p, row in zip(good, found.cpu().tolist(), strict=False)}
+    rows = []
+    for i in ids:
+        finite = i in logits and all(abs(v) < float("inf") for v in logits[i])
+        reason = "" if finite else model.pictures.problems.get(i, "the classifier returned NaN or infinite logits")
+        rows.append({"picture": i, "status": "ok" if finite else "invalid", "reason": reason, "logits": logits.get(i, [])})
+    return rows
+
+
+def fitted(bench: Workbench, model: Model, plugin: Any) -> tuple[Any, str]:
+    """The plugin, fitted on training patients where it has `fit`, and the key of its state ("" where it has none)."""
+    if not hasattr(plugin, "fit"):
+        return plugin, ""
+    if model.training is None:
+        raise Unfit("it must be fitted on training films, and this classifier came without any")
+    films = model.training
+    digests = [films.pictures.samples[i].digest for i in films.labels]
+    parts = {"plugin": spec_of(plugin), "code": code_version(plugin), "weights": model.weights, "training": digests}
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        with Counter().on(model.classifier) as count:
+            write_tensors(folder, "state", state_of(plugin.fit(model.classifier, films)))
+        return {"evaluations": count.evaluations, "pictures": len(films.labels)}
+
+    cell = bench.cell("fitted", parts, compute)
+    return with_state(plugin, cell.tensors("state")), digest(parts)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A block of maps on the method's own grid, and the key they are stored under."""
+
+    key: str
+    requests: tuple[Request, ...]
+    saliency: Tensor
+    receipt: Mapping[str, Any]
+
+
+def maps(bench: Workbench, model: Model, explainer: Explainer, block: Sequence[Request], label: str) -> Maps:
+    """Maps of one block of pictures."""
+    ready, state = fitted(bench, model, explainer)
+    wanted = [(model.pictures.samples[r.picture].digest, r.picture, r.target) for r in block]
+    parts = {"plugin": spec_of(explainer), "code": code_version(explainer), "state": state, "weights": model.weights,
+             "batch": bench.batch_size, "pictures": wanted}  # fmt: skip
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        made = []
+        with bench.progress.task(f"{model.label}: {label}", len(block)) as advance, Counter().on(model.classifier) as count:
+            for start in range(0, len(block), bench.batch_size):
+                part = block[start : start + bench.batch_size]
+                pictures = model.pictures.readable([r.picture for r in part], regions=False)
+                batch = pad(to_batch(pictures, [r.target for r in part]), bench.batch_size).to(model.classifier.device)
+                made.append(ready(model.classifier, batch)[: len(part)].detach().float().cpu())
+                advance(len(part))
+        write_tensors(folder, "maps", {"maps": torch.cat(made)})
+        return {"evaluations": count.evaluations, "pictures": len(block)}
+
+    cell = bench.cell("maps", parts, compute)
+    return Maps(digest(parts), tuple(block), cell.tensors("maps")["maps"], cell.receipt)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores and curves of one metric on one block of maps."""
+
+    rows: pd.DataFrame
+    curves: pd.DataFrame
+    receipt: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is scored: a metric on the pictures that one target rule asked for, against these regions and references."""
+
+    metric: Metric
+    rule: str
+    regions: tuple[str, ...]
+    references: tuple[str, ...]
+    label: str
+
+
+def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, question: Question) -> Scores:
+    """Scores of one block of maps. Raises Unfit where the metric needs regions and no picture has any."""
+    ready, state = fitted(bench, model, question.metric)
+    wanted = [n for n, r in enumerate(made.requests) if question.rule in r.rules]
+    parts = {"maps": made.key, "which": wanted, "plugin": spec_of(question.metric), "code": code_version(question.metric), "state": state,
+             "regions": question.regions, "references": question.references}  # fmt: skip
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        rows: list[dict[str, Any]] = []
+        curves: list[pd.DataFrame] = []
+        with bench.progress.task(f"{model.label}: {question.label}", len(wanted)) as advance, Counter().on(model.classifier) as count:
+            for start in range(0, len(wanted), bench.batch_size):
+                part = wanted[start : start + bench.batch_size]
+                for key, result in _results(bench, model, explainer, made, part, ready, question):
+                    rows += _rows(result, [made.requests[n] for n in part], key)
+                    curves += _curves(result, [made.requests[n] for n in part], key)
+                advance(len(part))
+        write_frame(folder, "rows", pd.DataFrame(rows, columns=ROW))
+        write_frame(folder, "curves", pd.concat(curves) if curves else pd.DataFrame(columns=CURVE))
+        return {"evaluations": count.evaluations, "pictures": len(wanted)}
+
+    cell = bench.cell("scores", parts, compute)
+    return Scores(cell.frame("rows"), cell.frame("curves"), cell.receipt)
+
+
+ROW = ["picture", "target", "region", "reference", "score_name", "status", "reason", "score"]
+CURVE = ["picture", "target", "region", "reference", "curve", "x", "y"]
+
+
+def _results(
+    bench: Workbench, model: Model, explainer: Explainer, made: Maps, part: Sequence[int], metric: Metric, question: Question
+) -> Iterator[tuple[RegionKey, Result]]:
+    chosen = [made.requests[n] for n in part]
+    pictures = model.pictures.readable([r.picture for r in chosen], regions=metric.needs_region)
+    batch = pad(to_batch(pictures, [r.target for r in chosen]), bench.batch_size).to(model.classifier.device)
+    index = torch.tensor([*part, *[part[-1]] * (bench.batch_size - len(part))])
+    native = made.saliency[index].to(model.classifier.device)
+    saliency = upsample(native, (batch.images.shape[-2], batch.images.shape[-1]), Traits.of(explainer).upsampling)
+    keys = _region_keys(pictures, question) if metric.needs_region else [RegionKey("", "")]
+    if not keys:
+        raise Unfit("no picture has a reference region of this study")
+    cases = []
+    for key in keys:
+        region, state = to_region([*pictures, *[pictures[-1]] * (bench.batch_size - len(part))], key)
+        shown = region.to(model.classifier.device) if metric.needs_region else None
+        cases.append(Case(model.classifier, batch, explainer, saliency, shown, state))
+    many = getattr(metric, "many", None)
+    results = many(cases) if many else [metric(case) for case in cases]
+    yield from zip(keys, results, strict=True)
+
+
+def _region_keys(pictures: Sequence[Picture], question: Question) -> list[RegionKey]:
+    found = {k for p in pictures for k in p.regions if k.name in question.regions}
+    return sorted(k for k in found if not question.references or k.reference in question.references)
+
+
+def _rows(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[dict[str, Any]]:
+    rows = []
+    for name, values in result.scores.items():
+        for request, value, reason in zip(chosen, values.cpu().double().tolist(), result.reasons, strict=False):
+            status, why = _status(value, reason)
+            rows.append(dict(zip(ROW, (request.picture, request.target, key.name, key.reference, name, status, why, value), strict=True)))
+    return rows
+
+
+def _status(value: float, reason: Reason | None) -> tuple[str, str]:
+    if value == value:
+        return "ok", reason.text if reason else ""
+    if reason is None:
+        return "invalid", "the metric returned NaN without a reason"
+    return ("invalid" if reason.state == "invalid" else "excluded"), reason.text
+
+
+def _curves(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[pd.DataFrame]:
+    if result.x is None:
+        return []
+    x = result.x.cpu().double().numpy()
+    frames = []
+    for name, values in result.curves.items():
+        for request, y in zip(chosen, values.cpu().double().numpy(), strict=False):
+            frame = pd.DataFrame({"x": x, "y": y})
+            frames.append(frame.assign(picture=request.picture, target=request.target, region=key.name, reference=key.reference, curve=name)[CURVE])
+    return frames
+
+
+def file_hashes(spec: Any) -> dict[str, str]:
+    """sha256 of every file that a spec's strings name: weights are in a key by content, not by path."""
+    if isinstance(spec, dict):
+        return {k: h for v in spec.values() for k, h in file_hashes(v).items()}
+    if isinstance(spec, list):
+        return {k: h for v in spec for k, h in file_hashes(v).items()}
+    if isinstance(spec, str) and ("/" in spec or "." in spec) and Path(spec).is_file():
+        with Path(spec).open("rb") as file:
+            return {spec: hashlib.file_digest(file, "sha256").hexdigest()}
+    return {}
+
+
+def chosen_classes(classifier: Classifier, logits: Sequence[float]) -> dict[str, tuple[int, float, list[float]]]:
+    """head -> (predicted logit's index, its probability, all probabilities of the head)."""
+    probabilities = classifier.probabilities(torch.tensor([logits]))[0].tolist()
+    found = {}
+    for head in classifier.heads:
+        start = offsets(classifier.heads)[head.name]
+        part = probabilities[start : start + len(head.classes)]
+        best = max(range(len(part)), key=part.__getitem__)
+        found[head.name] = (start + best, part[best], part)
+    return found

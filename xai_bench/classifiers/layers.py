@@ -1,0 +1,120 @@
+"""Finding and replacing layers of a model that nobody described: where CAM methods look, and the last layer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xai_bench.classifiers.classifier import untouched
+from xai_bench.errors import BadInput
+
+_PASSING_ON = (nn.Identity, nn.modules.dropout._DropoutNd, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+"""Modules that only pass on or resample what an earlier one found; CAM methods look at the earlier one."""
+
+
+class Call(NamedTuple):
+    """A module that ran: its dotted name and the shape of what it returned."""
+
+    name: str
+    module: nn.Module
+    shape: torch.Size
+
+
+def is_attention(module: nn.Module) -> bool:
+    """True for torch's multi-head attention and for timm's (which has heads and a dropout on the weights)."""
+    return isinstance(module, nn.MultiheadAttention) or (hasattr(module, "num_heads") and isinstance(getattr(module, "attn_drop", None), nn.Module))
+
+
+def find_cam_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> str | None:
+    """The dotted name of the module that CAM methods look at, found by one forward pass of a black picture.
+
+    It is the last module before pooling and before the last layer whose output is a map of the picture. Where attention on
+    tokens follows, it is the norm before the last attention (Grad-CAM of the later tokens is zero: only the class token is
+    read). None where there is neither. Raises BadInput where the model refuses a picture of (height, width) `size`.
+
+    >>> find_cam_layer(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)), 1, (8, 8))
+    '1'
+    """
+    calls = _calls(model, channels, size)
+    ends = last_layers(model)
+    stop = max((i for i, call in enumerate(calls) if call.name in ends), default=len(calls))
+    before = calls[:stop]
+    spatial = [i for i, call in enumerate(before) if _is_map(call, size)]
+    attention = [i for i, call in enumerate(before) if is_attention(call.module)]
+    if attention and attention[-1] > max(spatial, default=-1):
+        return _norm_before(before[: attention[-1] + 1])
+    return before[spatial[-1]].name if spatial else None
+
+
+def _calls(model: nn.Module, channels: int, size: tuple[int, int]) -> list[Call]:
+    """Every inner module in the order in which it finished."""
+    calls: list[Call] = []
+
+    def record(name: str, module: nn.Module, output: object) -> None:
+        found = output[0] if isinstance(output, tuple) else output
+        if isinstance(found, Tensor):
+            calls.append(Call(name, module, found.shape))
+
+    handles = [
+        module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
+        for name, module in model.named_modules()
+        if name
+    ]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        with untouched(model), torch.no_grad():
+            model(torch.zeros(1, channels, *size, device=device))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise BadInput(f"{type(model).__name__} does not take a picture of {channels} x {size[0]} x {size[1]}: {reason}.") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _is_map(call: Call, size: tuple[int, int]) -> bool:
+    """(b, c, h, w) with the picture's aspect ratio: (b, h, w, c) and attention weights have another one."""
+    if len(call.shape) != 4 or isinstance(call.module, _PASSING_ON):
+        return False
+    height, width = call.shape[2:]
+    return 1 < height <= size[0] and 1 < width <= size[1] and abs(height - width * size[0] / size[1]) <= 1
+
+
+def _norm_before(calls: list[Call]) -> str | None:
+    inside = calls[-1].name + "."
+    norms = [c.name for c in calls[:-1] if "Norm" in type(c.module).__name__ and len(c.shape) == 3 and not c.name.startswith(inside)]
+    return norms[-1] if norms else None
+
+
+def last_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The layers that make the logits, by dotted name: one, or several where timm says so (a distilled transformer).
+
+    >>> list(last_layers(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))))
+    ['2']
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    if hasattr(model, "get_classifier"):
+        named = model.get_classifier()
+        wanted = named if isinstance(named, tuple) else (named,)
+        found = {name: m for name, m in layers.items() if any(m is w for w in wanted)}
+        if found:
+            return found
+    return dict(list(layers.items())[-1:])
+
+
+def replace_last_layer(model: nn.Module, outputs: int) -> None:
+    """Put a new layer with `outputs` outputs in the place of the last one. Raises BadInput where there is none."""
+    found = last_layers(model)
+    if len(found) != 1:
+        raise BadInput(f"{type(model).__name__} has {len(found)} last layers; expected one nn.Linear or nn.Conv2d to replace.")
+    ((name, old),) = found.items()
+    parent, _, child = name.rpartition(".")
+    new: nn.Module
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, outputs)
+    else:
+        new = nn.Conv2d(old.in_channels, outputs, old.kernel_size, old.stride, old.padding)  # type: ignore[arg-type]  # torch stores the tuples that it accepts
+    setattr(model.get_submodule(parent), child, new)

@@ -1,0 +1,70 @@
+"""A hash of the code that a number depends on: part of the key of every cell.
+
+It covers the plugin's module and every module that it imports, transitively, from its own distribution's top-level package
+and from `xai_bench*`. Comments and docstrings do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+
+def code_version(thing: Any) -> str:
+    """The code hash of a class, a function or an instance's class."""
+    module = getattr(thing, "__module__", None) or type(thing).__module__
+    return _module_version(module)
+
+
+@functools.cache
+def _module_version(module: str) -> str:
+    own = module.split(".")[0]
+    waiting, seen = [module], {}
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        source = _source(name)
+        if source is None:
+            continue
+        tree = ast.parse(source)
+        seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        waiting += [m for m in _imports(tree, name) if m.split(".")[0] == own or m.startswith("xai_bench")]
+    return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _source(module: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):  # `a.b.Name` where Name is not a module; `__main__`
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _imports(tree: ast.Module, module: str) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], *([node.module] if node.module else [])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                node.body = body[1:]
+    return tree

@@ -1,0 +1,121 @@
+"""The classifiers of a study, trained or loaded, each with its films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xai_bench.cells import Model, Workbench, file_hashes
+from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
+from xai_bench.classifiers.training import TrainingSet, label_rows, train
+from xai_bench.code_version import code_version
+from xai_bench.errors import BadInput
+from xai_bench.pictures import Pictures, TrainingFilms
+from xai_bench.samples import Dataset, Head, Sample
+from xai_bench.spec import digest, spec_of
+from xai_bench.splits import refuse_leak
+from xai_bench.study import Checkpoint, Given, Study, Trained
+from xai_bench.targets import label_targets
+
+
+def samples_by_split(dataset: Dataset) -> dict[str, dict[str, Sample]]:
+    """Every split's samples by id. Raises BadInput where a patient is in two splits or an id is used twice."""
+    found: dict[str, dict[str, Sample]] = {}
+    for split in ("train", "validation", "test"):
+        samples = dataset.samples(split)
+        found[split] = {s.id: s for s in samples}
+        if len(found[split]) < len(samples):
+            raise BadInput(f"split {split!r} has {len(samples)} samples but only {len(found[split])} ids; give each its own id.")
+    refuse_leak({split: list(part.values()) for split, part in found.items()})
+    return found
+
+
+def models(study: Study, bench: Workbench) -> Iterator[Model]:
+    """Each classifier and replicate of the study, one after the other, trained where the store has none."""
+    splits = samples_by_split(study.dataset)
+    if not splits.get(study.split):
+        raise BadInput(f"split {study.split!r} of the dataset holds no film; choose another split or more films.")
+
+    @cache
+    def films(reader: Any, split: str) -> Pictures:
+        return Pictures(splits[split], reader)
+
+    for entry in study.classifiers:
+        if isinstance(entry, Given):
+            training = _films(films(entry.classifier.reader, "train"), entry.classifier.heads, study.regions)
+            pictures = films(entry.classifier.reader, study.split)
+            yield Model(entry.name, 0, None, "given", entry.classifier, entry.classifier.weights_hash(), pictures, training)
+        elif isinstance(entry, Checkpoint):
+            classifier, card = load_checkpoint(Path(entry.checkpoint))
+            training = _films(films(classifier.reader, "train"), classifier.heads, study.regions)
+            pictures = films(classifier.reader, study.split)
+            regime = (card.get("training") or {}).get("fields", {}).get("regime", "checkpoint")
+            yield Model(entry.name, 0, card.get("seed"), regime, classifier, classifier.weights_hash(), pictures, training)
+        else:
+            own = films if entry.dataset is None else _films_of(entry.dataset, splits)
+            for replicate, seed in enumerate(entry.seeds):
+                yield _trained(study, bench, entry, replicate, seed, own, films(study.reader, study.split))
+
+
+def _films_of(dataset: Dataset, study_splits: Mapping[str, Mapping[str, Sample]]) -> Any:
+    own = samples_by_split(dataset)
+    tested = {s.patient for s in study_splits["test"].values()}
+    seen = {s.patient for split in ("train", "validation") for s in own[split].values()}
+    if tested & seen:
+        raise BadInput(f"{len(tested & seen)} patients of the study's test split are in a classifier's own training data; use disjoint patients.")
+    return cache(lambda reader, split: Pictures(own[split], reader))
+
+
+def _films(pictures: Pictures, heads: Sequence[Head], regions: tuple[str, ...]) -> TrainingFilms | None:
+    labels = {i: next(iter(targets.values())) for i, s in pictures.samples.items() if (targets := label_targets(heads, s))}
+    return TrainingFilms(pictures, labels, regions) if labels else None
+
+
+def _trained(
+    study: Study, bench: Workbench, entry: Trained, replicate: int, seed: int, films: Any, tested: Pictures
+) -> Model:
+    learned, checked = films(study.reader, "train"), films(study.reader, "validation")
+    heads = study.dataset.heads if entry.dataset is None else entry.dataset.heads
+    parts = {
+        "architecture": spec_of(entry.architecture), "files": sorted(file_hashes(spec_of(entry.architecture)).values()),
+        "training": spec_of(entry.training), "code": [code_version(entry.architecture), code_version(train)], "seed": seed,
+        "heads": [spec_of(h) for h in heads], "reader": spec_of(study.reader),
+        "films": [[(s.digest, dict(s.labels)) for s in p.samples.values()] for p in (learned, checked)],
+    }  # fmt: skip
+    key = digest(parts)
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        data = _training_set(bench, entry.name, heads, learned, checked)
+        classifier = train(
+            entry.architecture, entry.training, heads, study.reader, data, seed=seed,
+            folder=bench.store.root / "training" / key, progress=not bench.progress.quiet,
+        )  # fmt: skip
+        card = {"architecture": spec_of(entry.architecture), "training": spec_of(entry.training), "seed": seed, "data": digest(parts["films"])}
+        save_checkpoint(classifier, folder, card)
+        return {"pictures": len(learned.samples), "evaluations": 0}
+
+    cell = bench.cell("train", parts, compute)
+    classifier, _ = load_checkpoint(cell.folder)
+    training = _films(learned, heads, study.regions)
+    weights = classifier.weights_hash()
+    bench.memo[weights] = cell.receipt
+    return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training)
+
+
+def _training_set(bench: Workbench, name: str, heads: Sequence[Head], learned: Pictures, checked: Pictures) -> TrainingSet:
+    parts = []
+    for pictures in (learned, checked):
+        ids = list(pictures.samples)
+        with bench.progress.task(f"{name}: reading films", len(ids)) as advance:
+            images = []
+            for start in range(0, len(ids), 64):
+                part = pictures.readable(ids[start : start + 64], regions=False)
+                images += [p.image for p in part]
+                advance(len(part))
+        parts += [torch.stack(images), label_rows(heads, [pictures.samples[i].labels for i in ids])]
+    return TrainingSet(*parts)
+

@@ -1,0 +1,123 @@
+"""Films at one classifier's size: read once, kept in memory up to a bound, handed out in batches of one fixed shape."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from xai_bench.errors import BadInput
+from xai_bench.inputs import Input, Picture, read_picture, to_batch
+from xai_bench.protocols import Batch
+from xai_bench.samples import Sample
+
+
+@dataclass
+class Pictures:
+    """Samples by id, read at one size. `problems` holds the films that could not be read: id -> reason."""
+
+    samples: Mapping[str, Sample]
+    reader: Input
+    keep_bytes: int = 2_000_000_000
+    problems: dict[str, str] = field(default_factory=dict)
+    _kept: OrderedDict[tuple[str, bool], Picture] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def read(self, ids: Sequence[str], *, regions: bool) -> list[Picture | None]:
+        """Pictures in the order asked for; None for one that cannot be read (see `problems`)."""
+        found = {i: self._kept[i, regions] for i in ids if (i, regions) in self._kept}
+        missing = [i for i in dict.fromkeys(ids) if i not in found and i not in self.problems]
+        with ThreadPoolExecutor(2) as pool:
+            for i, picture in zip(missing, pool.map(lambda i: self._one(i, regions), missing), strict=True):
+                if isinstance(picture, str):
+                    self.problems[i] = picture
+                else:
+                    found[i] = picture
+                    self._keep((i, regions), picture)
+        return [found.get(i) for i in ids]
+
+    def readable(self, ids: Sequence[str], *, regions: bool = True) -> list[Picture]:
+        """The same, where every film must be readable. Raises BadInput with the first film's reason."""
+        found = self.read(ids, regions=regions)
+        for i, picture in zip(ids, found, strict=True):
+            if picture is None:
+                raise BadInput(self.problems[i])
+        return [p for p in found if p is not None]
+
+    def _one(self, i: str, regions: bool) -> Picture | str:
+        try:
+            return read_picture(self.samples[i], self.reader, regions=regions)
+        except BadInput as error:
+            return str(error)
+
+    def _keep(self, key: tuple[str, bool], picture: Picture) -> None:
+        self._kept[key] = picture
+        self._bytes += _size(picture)
+        while self._bytes > self.keep_bytes and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self._bytes -= _size(old)
+
+
+def _size(picture: Picture) -> int:
+    masks = sum(m.numel() for _, m in picture.regions.values() if m is not None)
+    return picture.image.numel() * 4 + picture.content.numel() + masks
+
+
+def pad(batch: Batch, size: int) -> Batch:
+    """The batch with its last picture repeated up to `size`, so that every model call has one shape."""
+    extra = size - len(batch)
+    if extra <= 0:
+        return batch
+    index = torch.arange(size).clamp(max=len(batch) - 1)
+    players = batch.players
+    if players is not None:
+        names = tuple(players.names[i] for i in index.tolist())
+        players = replace(players, labels=players.labels[index], names=names)
+    ids = tuple(batch.ids[i] for i in index.tolist())
+    return Batch(batch.images[index], batch.targets[index], ids, batch.content[index], players, batch.spacing_mm[index])
+
+
+@dataclass(frozen=True)
+class TrainingFilms:
+    """The training patients' films in batches, with their main regions by name (read only when looked at)."""
+
+    pictures: Pictures
+    labels: Mapping[str, int]  # picture id -> target
+    regions: tuple[str, ...]
+    batch_size: int = 64
+
+    def __iter__(self) -> Iterator[tuple[Batch, Mapping[str, Bool[Tensor, "b h w"]]]]:
+        ids = list(self.labels)
+        for start in range(0, len(ids), self.batch_size):
+            part = ids[start : start + self.batch_size]
+            batch = to_batch(self.pictures.readable(part, regions=False), [self.labels[i] for i in part])
+            yield batch, _Regions(self.pictures, part, self.regions)
+
+
+@dataclass(frozen=True)
+class _Regions(Mapping[str, Tensor]):
+    pictures: Pictures
+    ids: Sequence[str]
+    names: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Bool[Tensor, "b h w"]:
+        if name not in self.names:
+            raise KeyError(name)
+        read = self.pictures.readable(self.ids, regions=True)
+        return torch.stack([_any_reader(p, name) for p in read])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _any_reader(picture: Picture, name: str) -> Bool[Tensor, "h w"]:
+    drawn = [m for key, (_, m) in picture.regions.items() if key.name == name and m is not None]
+    return drawn[0] if drawn else torch.zeros_like(picture.content)

@@ -1,0 +1,59 @@
+"""Progress: a live bar on a terminal, one plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Progress:
+    """Shows what runs now. `quiet` shows nothing; `every` is the pause between plain lines in seconds."""
+
+    quiet: bool = False
+    every: float = 5.0
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    @contextlib.contextmanager
+    def task(self, description: str, total: int) -> Iterator[Advance]:
+        """A piece of work of `total` steps; call the yielded function with the number of steps done."""
+        if self.quiet:
+            yield lambda _: None
+        elif self.console.is_terminal:
+            with self._bar() as bar:
+                number = bar.add_task(description, total=total)
+                yield lambda steps: bar.advance(number, steps)
+        else:
+            yield self._plain(description, total)
+
+    def say(self, line: str) -> None:
+        """One plain line."""
+        if not self.quiet:
+            self.console.print(line, highlight=False)
+
+    def _bar(self) -> RichProgress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        return RichProgress(*columns, console=self.console, transient=False)
+
+    def _plain(self, description: str, total: int) -> Advance:
+        start = last = time.monotonic()
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal last, done
+            done += steps
+            now = time.monotonic()
+            if now - last >= self.every or done >= total:
+                last = now
+                print(f"{description}: {done}/{total}, {now - start:.0f} s", file=sys.stderr, flush=True)
+
+        return advance

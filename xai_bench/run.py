@@ -1,0 +1,101 @@
+"""What `evaluate` returns: tidy rows, tables, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xai_bench.protocols import ScoreInfo, Traits
+from xai_bench.saliency import upsample
+from xai_bench.samples import Head
+
+if TYPE_CHECKING:
+    from xai_bench.cells import Maps, Model
+    from xai_bench.study import Study
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A film with its region's outline and, for each classifier, what it said and every method's map (h, w)."""
+
+    picture_id: str
+    image: NDArray[np.float32]
+    outline: NDArray[np.bool_] | None
+    label: str
+    rows: Sequence[tuple[str, int, str, float, Mapping[str, NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A study's results. `rows` has one line a score; the columns are described in docs/schema.md."""
+
+    study: Study
+    rows: pd.DataFrame
+    predictions: pd.DataFrame
+    curves: pd.DataFrame
+    costs: pd.DataFrame
+    summaries: pd.DataFrame
+    models: tuple[Model, ...] = field(repr=False)
+    maps: Mapping[tuple[str, str], Sequence[Maps]] = field(repr=False)
+    order: tuple[str, ...] = field(repr=False)
+    story: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The study's hash, printed under every table."""
+        return self.study.key
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads of the classifiers."""
+        return self.models[0].classifier.heads
+
+    @property
+    def score_info(self) -> dict[tuple[str, str], ScoreInfo]:
+        """(metric, score name) -> what the score means."""
+        return {(m.label, name): info for m in self.study.metrics for name, info in m.plugin.scores.items()}
+
+    def gallery(self, n: int = 4) -> list[GalleryItem]:
+        """The first `n` explained films with every classifier's maps; films and regions are read again."""
+        explained = [i for i in self.order if any(r.picture == i for blocks in self.maps.values() for b in blocks for r in b.requests)]
+        return [self._item(i) for i in explained[:n]]
+
+    def _item(self, picture: str) -> GalleryItem:
+        first = self.models[0]
+        shown = first.pictures.readable([picture], regions=True)[0]
+        outline = next((m.numpy() for name in self.study.regions for k, (_, m) in shown.regions.items() if k.name == name and m is not None), None)
+        rows = []
+        for model in self.models:
+            said = self.predictions[(self.predictions.weights == model.weights) & (self.predictions.picture == picture)].iloc[0]
+            rows.append((model.name, model.replicate, str(said.prediction), float(said.confidence), self._maps_of(model, picture)))
+        label = str(self.predictions[self.predictions.picture == picture].iloc[0].label)
+        return GalleryItem(picture, shown.image.mean(0).numpy(), outline, label, rows)
+
+    def _maps_of(self, model: Model, picture: str) -> dict[str, NDArray[np.float32]]:
+        size = (model.pictures.reader.resize.height, model.pictures.reader.resize.width)
+        found: dict[str, NDArray[np.float32]] = {}
+        for chosen in self.study.explainers:
+            for block in self.maps.get((model.weights, chosen.label), ()):
+                for n, request in enumerate(block.requests):
+                    if request.picture == picture and chosen.label not in found:
+                        native = block.saliency[n : n + 1]
+                        found[chosen.label] = upsample(native, size, Traits.of(chosen.plugin).upsampling)[0].numpy()
+        return found
+
+    def tables(self, *, full: bool = False) -> list[Any]:
+        """Every table of the run: classifiers first, then explanation scores, comparisons, stability, cost."""
+        from xai_bench.reporting.tables import run_tables
+
+        return run_tables(self, full=full)
+
+    def write(self, folder: str | Path) -> Path:
+        """Tables as CSV, Markdown and LaTeX, tidy rows as Parquet, and `report.html`; returns the report's path."""
+        from xai_bench.reporting.output import write_run
+
+        return write_run(self, Path(folder))

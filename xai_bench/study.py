@@ -1,0 +1,218 @@
+"""A study: what is trained, explained and scored. A frozen dataclass, or a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from xai_bench.classifiers.classifier import Classifier
+from xai_bench.classifiers.training import Training
+from xai_bench.errors import BadInput, did_you_mean
+from xai_bench.inputs import Input, Intensity, Resize
+from xai_bench.protocols import Explainer, Metric, Summary
+from xai_bench.samples import Dataset
+from xai_bench.spec import build, digest, make, spec_of
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which logit is explained: of `head` (default: the first), the `predicted` class, the film's `label`, or a named class."""
+
+    of: str = "predicted"
+    head: str | None = None
+
+
+ALIGNMENT = Target("label")
+FAITHFULNESS = Target("predicted")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier that the study trains, once for each seed; on the study's own dataset unless `dataset` names another."""
+
+    name: str
+    architecture: Any
+    training: Training = field(default_factory=Training)
+    seeds: tuple[int, ...] = (0,)
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A classifier from a checkpoint folder (safetensors and a JSON card)."""
+
+    name: str
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """A classifier that is already in memory: your own model."""
+
+    name: str
+    classifier: Classifier = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An explainer or metric of a study, its display name, and on how many pictures it runs (None: on all)."""
+
+    plugin: Any
+    label: str
+    pictures: int | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that defines a run; names, tables or instances of plugins are accepted wherever a plugin stands.
+
+    `pictures` of an explainer or metric is the head of one fixed order: films with a finding first, stratified by label, a new
+    patient each time; so the subsets of all methods are nested. `limit` cuts every method to that many films.
+    """
+
+    name: str
+    dataset: Dataset
+    classifiers: tuple[Trained | Checkpoint | Given, ...]
+    explainers: tuple[Chosen, ...] = ()
+    metrics: tuple[Chosen, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+    regions: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    reader: Input = field(default_factory=Input)
+    split: str = "test"
+    target: Target | None = None
+    batch_size: int = 16
+    limit: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 - a frozen dataclass normalizes its fields once
+        put("dataset", build("dataset", self.dataset, where="dataset"))
+        put("classifiers", _named([_classifier(c, i) for i, c in enumerate(self.classifiers)]))
+        put("explainers", _chosen("explainer", self.explainers))
+        put("metrics", _chosen("metric", self.metrics))
+        put("summaries", tuple(build("summary", s, where="summaries") for s in self.summaries))
+        put("regions", tuple(self.regions) or tuple(self.dataset.regions))
+        if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
+            raise BadInput(f"batch_size {self.batch_size} and limit {self.limit} must be at least 1.")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Study:
+        """A study from a TOML file. Raises BadInput for a missing or ill-formed file and for every unknown key."""
+        file = Path(path)
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadInput(f"study file {str(path)!r} does not exist; name a .toml file.") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadInput(f"study file {str(path)!r} is not readable TOML: {error}.") from None
+        return cls.of(table, default_name=file.stem)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], *, default_name: str = "study") -> Study:
+        """A study from plain values, as they stand in a TOML file."""
+        values = {"name": default_name, **table}
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise BadInput(f"study key {key!r} is unknown; a study has {', '.join(known)}.{did_you_mean(key, known)}")
+        for key in ("dataset", "classifiers"):
+            if key not in values:
+                raise BadInput(f"study {values['name']!r} has no {key!r}; add it, for example {_EXAMPLES[key]}.")
+        if isinstance(values.get("reader"), Mapping):
+            values["reader"] = make(Input, _fields_of(values["reader"]), where="reader")
+        if isinstance(values.get("target"), Mapping):
+            values["target"] = make(Target, _fields_of(values["target"]), where="target")
+        return cls(**values)
+
+    def spec(self) -> dict[str, Any]:
+        """The study as JSON values, from which `Study.of` makes it again; a classifier in memory stands for its weights."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @property
+    def key(self) -> str:
+        """A hash of the whole study, printed under every table."""
+        return digest(self.spec())[:12]
+
+
+_EXAMPLES = {"dataset": '`dataset = "phantom"`', "classifiers": '`classifiers = [{name = "mine", architecture = "small_cnn"}]`'}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Chosen):
+        return {"plugin": spec_of(value.plugin), "label": value.label, "pictures": value.pictures}
+    if isinstance(value, Given):
+        return {"name": value.name, "weights": value.classifier.weights_hash()}
+    if isinstance(value, Trained | Checkpoint):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if getattr(value, "in_process", False):  # a dataset of arrays at hand
+        return {"name": type(value).__name__, "digests": [s.digest for part in value.splits.values() for s in part]}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else spec_of(value)
+
+
+def _fields_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return value["fields"] if set(value) == {"name", "fields"} else value
+
+
+def _classifier(value: Any, index: int) -> Trained | Checkpoint | Given:
+    if isinstance(value, Trained):
+        return value
+    if isinstance(value, Checkpoint | Given):
+        return value
+    if isinstance(value, Classifier):
+        return Given(value.architecture, value)
+    if not isinstance(value, Mapping):
+        raise BadInput(f"classifier {value!r}: expected a Classifier, a Trained, or a table with `name` and `architecture` or `checkpoint`.")
+    table = dict(value)
+    where = f"classifiers[{index}]"
+    if "checkpoint" in table:
+        made: Trained | Checkpoint = make(Checkpoint, table, where=where)
+        return made
+    if "architecture" not in table:
+        raise BadInput(f"{where} has neither `architecture` nor `checkpoint`; name one.")
+    table["architecture"] = build("classifier", table["architecture"], where=f"{where}, architecture")
+    if isinstance(table.get("training"), Mapping):
+        table["training"] = make(Training, _fields_of(table["training"]), where=f"{where}, training")
+    if isinstance(table.get("dataset"), Mapping | str):
+        table["dataset"] = build("dataset", table["dataset"], where=f"{where}, dataset")
+    trained: Trained = make(Trained, table, where=where)
+    return trained
+
+
+def _named(classifiers: Sequence[Trained | Checkpoint | Given]) -> tuple[Trained | Checkpoint | Given, ...]:
+    names = [c.name for c in classifiers]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"two classifiers are called {name!r}; give each its own name.")
+    if not names:
+        raise BadInput("a study needs at least one classifier.")
+    return tuple(classifiers)
+
+
+def _chosen(kind: str, values: Sequence[Any]) -> tuple[Chosen, ...]:
+    chosen = [_choose(kind, v) for v in values]
+    labels = [c.label for c in chosen]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise BadInput(f"two {kind}s are called {label!r}; tell them apart with `label`.")
+    return tuple(chosen)
+
+
+def _choose(kind: str, value: Any) -> Chosen:
+    if isinstance(value, Chosen):
+        return value
+    label, pictures = None, None
+    if isinstance(value, Mapping):
+        value = dict(value)
+        label, pictures = value.pop("label", None), value.pop("pictures", None)
+        value = value.get("plugin", value)
+    if pictures is not None and (not isinstance(pictures, int) or pictures < 1):
+        raise BadInput(f"{kind} {value!r}: pictures = {pictures!r}; expected a whole number of at least 1.")
+    plugin = build(kind, value, where="")
+    return Chosen(plugin, label or getattr(plugin, "xai_bench_name", type(plugin).__name__), pictures)
+
+
+__all__ = ["Checkpoint", "Chosen", "Explainer", "Given", "Input", "Intensity", "Metric", "Resize", "Study", "Target", "Trained"]
