@@ -40,9 +40,15 @@ def test_auroc_interval_equals_scipy_with_one_film_a_patient() -> None:
     score = label + rng.normal(size=40)
     level = 1 - 2 * stats.norm.cdf(np.sqrt(40 / 39) * stats.t.ppf(0.025, 39))
     oracle = stats.bootstrap(
-        (label, score), lambda y, s: round(roc_auc_score(y, s), 10), paired=True, vectorized=False, n_resamples=2000,
-        method="BCa", confidence_level=level, rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
+        (label, score),
+        lambda y, s: round(roc_auc_score(y, s), 10),
+        paired=True,
+        vectorized=False,
+        n_resamples=2000,
+        method="BCa",
+        confidence_level=level,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     found = auroc(label[None], score[None, None], np.arange(40)).interval
     assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
 

@@ -228,7 +228,7 @@ def test_no_difference_is_no_finding() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(deadline=None)  # the first call imports much
+@settings(max_examples=15, deadline=None)  # statsmodels takes 20 ms a call
 def test_multiplicity_equals_statsmodels(p: list[float]) -> None:
     assert holm(np.array(p)) == pytest.approx(multipletests(p, method="holm")[1])
     assert benjamini_hochberg(np.array(p)) == pytest.approx(multipletests(p, method="fdr_bh")[1])

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from xai_bench.backends.local import fill, mark_finished
 from xai_bench.cells import BLOCK, Maps, Model, Question, Workbench, chosen_classes, maps, predictions, scores
 from xai_bench.errors import BadInput, NonDeterministicCell, Unfit
 from xai_bench.models import models, samples_by_split
@@ -53,14 +54,24 @@ class Collected:
         self.costs.append(dict(zip(COSTS, values, strict=True)))
 
 
-def evaluate(study: Study, *, store: str | Path | Store, progress: Progress | None = None) -> Run:
+def evaluate(study: Study, *, store: str | Path | Store, progress: Progress | None = None, workers: int | None = None) -> Run:
     """Train, explain and score what the study asks for and the store does not hold yet.
 
     A run that was stopped at any moment goes on where it stopped. An explainer or metric that fails, or does not fit a
-    classifier, becomes rows with the reason; the rest goes on.
+    classifier, becomes rows with the reason; the rest goes on. `workers` processes share the classifiers; default: one a
+    core on a machine without a GPU.
     """
     shelf = store if isinstance(store, Store) else Store.at(store)
-    bench = Workbench(shelf, progress or Progress(), study.batch_size)
+    shown = progress or Progress()
+    fill(study, shelf, shown, workers=workers)
+    run = assemble(study, shelf, shown)
+    mark_finished(study, shelf)
+    return run
+
+
+def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
+    """Evaluate in this process."""
+    bench = Workbench(shelf, progress, study.batch_size)
     splits = samples_by_split(study.dataset)
     found = Collected()
     for model in models(study, bench):
@@ -199,10 +210,14 @@ def _summaries(study: Study, found: Collected, rows: pd.DataFrame, predicted: pd
         rule = (study.target.of if study.target else "predicted")
         return {r.picture: (r.target, m) for b in found.maps.get((weights, explainer), []) for r, m in zip(b.requests, b.saliency, strict=True) if rule in r.rules}
 
+    def shown(weights: str, ids: Sequence[str]) -> list[Tensor]:
+        model = next(m for m in found.models if m.weights == weights)
+        return [p.content for p in model.pictures.readable(ids, regions=False)]
+
     evidence = Evidence(
         rows=rows, predictions=predicted, cards=tuple(_card(m, predicted) for m in found.models),
         explainers={c.label: c.plugin for c in study.explainers}, maps=read,
-        samples=lambda ids: [samples[i] for i in ids], seed=study.seed,
+        samples=lambda ids: [samples[i] for i in ids], seed=study.seed, content=shown,
     )  # fmt: skip
     return pd.DataFrame([vars(row) for s in study.summaries for row in s(evidence)])
 

@@ -262,8 +262,8 @@ def _region_keys(pictures: Sequence[Picture], question: Question) -> list[Region
 def _rows(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[dict[str, Any]]:
     rows = []
     for name, values in result.scores.items():
-        for request, value, reason in zip(chosen, values.cpu().double().tolist(), result.reasons, strict=False):
-            status, why = _status(value, reason)
+        for n, (request, value) in enumerate(zip(chosen, values.cpu().double().tolist(), strict=False)):
+            status, why = _status(value, result.reason(name, n))
             rows.append(dict(zip(ROW, (request.picture, request.target, key.name, key.reference, name, status, why, value), strict=True)))
     return rows
 

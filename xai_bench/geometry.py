@@ -23,8 +23,9 @@ Convention = Literal["mean_edge", "end_plate"]
 Side = Literal["left", "right"]
 Corners = Float[np.ndarray, "vertebrae 4 2"]
 Mask = Bool[np.ndarray, "h w"]
-Pixels = tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]  # rows, columns
+Pixels = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]  # rows, columns
 TL, TR, BL, BR = range(4)
+OUTSIDE = "a corner lies outside the frame"
 
 
 class CobbAngle(NamedTuple):
@@ -230,7 +231,7 @@ def _pieces(corners: Corners, shape: tuple[int, int]) -> list[Pixels]:
 
 def _span(pieces: list[Pixels], first: int, last: int, shape: tuple[int, int]) -> Mask:
     mask: Mask = np.zeros(shape, dtype=np.bool_)
-    for pixels in pieces[2 * max(first, 0) : 2 * last + 1]:
+    for pixels in pieces[2 * first : 2 * last + 1]:
         mask[pixels] = True
     return mask
 
@@ -238,14 +239,15 @@ def _span(pieces: list[Pixels], first: int, last: int, shape: tuple[int, int]) -
 def scoliosis_regions(corners: Corners, shape: tuple[int, int], min_angle: float = 10.0) -> dict[str, Mask | None]:
     """Nested regions of a scoliosis in a picture of `shape` (height, width); None where no curve reaches `min_angle`.
 
-    `scoliosis.R1` apex +-1 and `scoliosis.R2` end vertebra to end vertebra, each the union over all curves; `.largest`
-    the same of the largest curve alone; `column` the whole column.
+    `scoliosis.R1` apex +-1 (inside the curve) and `scoliosis.R2` end vertebra to end vertebra, each the union over all
+    curves; `.largest` the same of the largest curve alone; `column` the whole column.
     """
     found, pieces = curves(corners, min_angle), _pieces(corners, shape)
     largest = sorted(found, key=lambda c: -c.degrees)[:1]
 
     def apices(of: Sequence[Curve]) -> Mask | None:
-        return _union([_span(pieces, c.apex - 1, c.apex + 1, shape) for c in of])
+        spans = [(max(c.apex - 1, c.upper), min(c.apex + 1, c.lower)) for c in of]
+        return _union([_span(pieces, first, last, shape) for first, last in spans])
 
     def whole(of: Sequence[Curve]) -> Mask | None:
         return _union([_span(pieces, c.upper, c.lower, shape) for c in of])
@@ -298,9 +300,13 @@ def odd_corners(corners: Corners, shape: tuple[int, int]) -> tuple[str, ...]:
         return ("a corner is not a number",)
     odd = []
     if (corners < 0).any() or (corners > np.array([shape[1], shape[0]])).any():
-        odd.append("a corner lies outside the frame")
-    if (np.diff(corners.mean(1)[:, 1]) <= 0).any():
+        odd.append(OUTSIDE)
+    steps = np.diff(corners.mean(1), axis=0)
+    if (steps[:, 1] <= 0).any():
         odd.append("vertebrae are not in order from top to bottom")
+    lengths = np.hypot(*steps.T)
+    if (lengths < np.median(lengths) / 4).any():
+        odd.append("a vertebra is marked twice")
     if (corners[:, [TL, BL], 0] >= corners[:, [TR, BR], 0]).any():
         odd.append("left and right corners are exchanged")
     if (corners[:, [TL, TR], 1] >= corners[:, [BL, BR], 1]).any():

@@ -84,6 +84,8 @@ class Intensity:
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 100:
             raise BadInput(f"Intensity(low={self.low}, high={self.high}): expected 0 <= low < high <= 100 percent.")
+        for name in ("low", "high"):  # 1 and 1.0 are the same reading, and must give the same hash
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def __call__(self, image: NDArray[Any], sample: Sample) -> NDArray[np.float32]:
         """The film in [0, 1]. Raises BadInput for a picture with NaN, or without a window where one is asked for."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -34,6 +35,24 @@ class Progress:
                 yield lambda steps: bar.advance(number, steps)
         else:
             yield self._plain(description, total)
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Callable[[str, str, int, int], None]]:
+        """Several pieces of work at once: call with (key, description, total, steps done since the last call)."""
+        tasks: dict[str, Any] = {}
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(self._bar()) if self.console.is_terminal and not self.quiet else None
+
+            def advance(key: str, description: str, total: int, steps: int) -> None:
+                if key not in tasks or steps == 0:
+                    tasks[key] = bar.add_task(description, total=total) if bar else self._plain(description, total)
+                if bar:
+                    bar.advance(tasks[key], steps)
+                    bar.update(tasks[key], visible=not bar.tasks[tasks[key]].finished)
+                elif not self.quiet and steps:
+                    tasks[key](steps)
+
+            yield advance
 
     def say(self, line: str) -> None:
         """One plain line."""

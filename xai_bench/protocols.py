@@ -150,7 +150,8 @@ class Metric(Protocol):
 
     `needs_region` False: one Case with region None, not one for each region and reader. `scores` declares every score name.
     Optional: `many(cases) -> list[Result]`, the same numbers in shared batches; `fit(classifier, training) -> Metric`;
-    `polarity`: positive | absolute | signed, printed with the score.
+    `polarity`: positive | absolute | signed, printed with the score;
+    `scale_invariant` False where doubling a map may change the score.
     """
 
     @property

@@ -87,8 +87,9 @@ def top_pixels(
     >>> sure.tolist(), tied.tolist()
     ([[True, False, False, False]], [[False, True, True, False]])
     """
-    ordered = values.masked_fill(~mask, -torch.inf).sort(dim=1, descending=True).values
-    last = ordered.gather(1, (k.clamp(min=1) - 1)[:, None])
+    k = k.clamp(min=1)
+    ordered = values.masked_fill(~mask, -torch.inf).topk(int(k.max()), dim=1).values
+    last = ordered.gather(1, (k - 1)[:, None])
     return (values > last) & mask, (values == last) & mask
 
 

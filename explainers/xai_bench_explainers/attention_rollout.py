@@ -1,8 +1,5 @@
 """Attention rollout: how much of each patch reaches the output through all attention layers."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,22 +34,21 @@ class AttentionRollout:
             raise BadInput(f"attention_rollout: residual is {self.residual}; expected a share in [0, 1], such as 0.5.")
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        _, weights, n_prefix, grid = read_attention(classifier, batch.images)
-        joint = rollout(weights, self.residual)
-        reached = joint[:, 0] if n_prefix else joint.mean(1)
-        return reached[:, n_prefix:].unflatten(1, tuple(grid)).detach()
+        _, weights, prefix, (rows, columns) = read_attention(classifier, batch.images)
+        joint = rollout(torch.stack([block.mean(1) for block in weights]), self.residual)
+        reached = joint[:, 0] if prefix else joint.mean(1)
+        return reached[:, prefix:].reshape(len(batch), rows, columns)
 
 
-def rollout(weights: Sequence[Float[Tensor, "b heads t t"]], residual: float) -> Float[Tensor, "b t t"]:
-    """How much of each input token (column) is in each output token (row); rows sum to 1.
+def rollout(attention: Float[Tensor, "blocks b t t"], residual: float) -> Float[Tensor, "b t t"]:
+    """How much of each input token (column) is in each output token (row), first block first; rows sum to 1.
 
-    >>> rollout([torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]])], 0.5)
+    >>> rollout(torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]]), 0.5)
     tensor([[[0.5000, 0.5000],
              [0.5000, 0.5000]]])
     """
-    tokens = weights[0].shape[-1]
-    identity = torch.eye(tokens, device=weights[0].device, dtype=weights[0].dtype)
-    joint = identity.expand(len(weights[0]), -1, -1)
-    for block in weights:
-        joint = ((1 - residual) * block.mean(1) + residual * identity) @ joint
+    identity = torch.eye(attention.shape[-1], device=attention.device, dtype=attention.dtype)
+    joint = identity.expand_as(attention[0])
+    for block in attention:
+        joint = ((1 - residual) * block + residual * identity) @ joint
     return joint

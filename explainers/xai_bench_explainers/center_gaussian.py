@@ -23,7 +23,9 @@ class CenterGaussian:
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:
-            raise BadInput(f"center_gaussian: sigma is {self.sigma}; expected a positive fraction of the size, such as 0.25.")
+            raise BadInput(
+                f"center_gaussian: sigma is {self.sigma}; expected a positive fraction of the size, such as 0.25."
+            )
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         b, _, h, w = batch.images.shape

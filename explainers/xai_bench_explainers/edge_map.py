@@ -26,4 +26,4 @@ class EdgeMap:
         slopes = F.conv2d(gray, torch.stack([across, across.T])[:, None])
         # A 3 x 3 maximum over the padding: the border of the film itself is an edge of the letterbox, not of the film.
         near_padding = F.max_pool2d((~batch.content)[:, None].to(gray.dtype), 3, stride=1, padding=1)[:, 0] > 0
-        return slopes.norm(dim=1).masked_fill(near_padding, 0)
+        return slopes.square().sum(1).sqrt().masked_fill(near_padding, 0)

@@ -18,9 +18,9 @@ from xai_bench.registry import explainer
 class GradCAM:
     """Activations of one layer, weighted by the mean gradient of the target's logit, positive part.
 
-    On the layer's grid, not scaled (Selvaraju et al. 2017, equations 1 and 2). `layer` is a dotted name inside the wrapped
-    model; by default the one that the classifier knows. Raises Unfit for a classifier without gradients or without such a
-    layer, BadInput for an unknown layer or one that is no grid.
+    On the layer's grid, not scaled (Selvaraju et al. 2017, equations 1 and 2). `layer` is a dotted name inside the
+    wrapped model; by default the one that the classifier knows. Raises Unfit for a classifier without gradients or
+    without such a layer, BadInput for an unknown layer or one that is no grid.
     """
 
     layer: str | None = None
@@ -42,13 +42,15 @@ class GradCAM:
 def layer_gradient(classifier: Classifier, layer: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """A layer's output and the gradient of the targets' logits with respect to it, nothing else.
 
-    The output is cut out of the graph and put back as a leaf: neither the layers below it nor any parameter gets a gradient.
+    The output is cut out of the graph and put back as a leaf: neither layers below nor parameters get a gradient.
     """
     seen: list[Tensor] = []
 
     def cut(_module: nn.Module, _inputs: object, output: object) -> Tensor:
         if not isinstance(output, Tensor):
-            raise BadInput(f"the CAM layer returns a {type(output).__name__}, not a tensor; name a layer inside or after it.")
+            raise BadInput(
+                f"the CAM layer returns a {type(output).__name__}, not a tensor; name a layer inside or after it."
+            )
         seen.append(output.detach().requires_grad_())
         return seen[-1].clone()  # a copy, as the next layer may work in place
 
@@ -59,7 +61,9 @@ def layer_gradient(classifier: Classifier, layer: nn.Module, batch: Batch) -> tu
         finally:
             handle.remove()
         if not seen:
-            raise BadInput(f"the CAM layer ({type(layer).__name__}) does not run in the forward pass; name another layer.")
+            raise BadInput(
+                f"the CAM layer ({type(layer).__name__}) does not run in the forward pass; name another layer."
+            )
         score = logits.gather(1, batch.targets[:, None]).sum()
         gradient = torch.autograd.grad(score, seen[-1], allow_unused=True)[0] if score.requires_grad else None
     if gradient is None:
@@ -81,5 +85,7 @@ def to_grid(values: Tensor, size: tuple[int, int]) -> Float[Tensor, "b c rows co
             rows = round(((tokens - prefix) * size[0] / size[1]) ** 0.5)
             cols = round(((tokens - prefix) * size[1] / size[0]) ** 0.5)
             if rows * cols == tokens - prefix and rows * size[1] == cols * size[0]:
-                return values[:, prefix:].transpose(1, 2).unflatten(2, (rows, cols))
-    raise BadInput(f"the CAM layer's output {tuple(values.shape)} is no grid over a picture of {size}; name another layer.")
+                return values[:, prefix:].transpose(1, 2).reshape(len(values), -1, rows, cols)
+    raise BadInput(
+        f"the CAM layer's output {tuple(values.shape)} is no grid over a picture of {size}; name another layer."
+    )

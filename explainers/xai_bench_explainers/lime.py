@@ -27,8 +27,8 @@ class Lime:
 
     Segmentation, samples, kernel (cosine distance, width 0.25) and ridge regression on all superpixels are those of the
     package's `explain_instance` (Ribeiro et al. 2016, equation 1), with a random state made anew for each picture; our
-    engine composes the pictures and calls the model in batches of one shape. `hide_color` is a gray value in [0, 1]; None
-    = the superpixel's mean color. A picture whose scores are not finite gets a map of NaN.
+    engine composes the pictures and calls the model in batches of one shape. `hide_color` is a gray value in [0, 1];
+    None = the superpixel's mean color. A picture whose scores are not finite gets a map of NaN.
     """
 
     samples: int = 1000
@@ -55,10 +55,12 @@ class Lime:
         image, target = batch.images[i : i + 1], batch.targets[i : i + 1]
         segments = superpixels(image[0], self.segmentation)
         labels, players = torch.from_numpy(segments).to(image.device), int(segments.max()) + 1
-        random = np.random.RandomState(derive(self.seed, batch.ids[i]) % 2**32)  # noqa: NPY002  # the package's kind
+        random = np.random.RandomState(derive(self.seed, batch.ids[i]) % 2**32)  # the package's kind
         data = random.randint(0, 2, self.samples * players).reshape(self.samples, players)
         data[0] = 1  # the package's first sample is the picture itself
-        hidden = mean_colors(image[0], labels) if self.hide_color is None else torch.full_like(image[0], self.hide_color)
+        hidden = (
+            mean_colors(image[0], labels) if self.hide_color is None else torch.full_like(image[0], self.hide_color)
+        )
         keep = torch.from_numpy(data > 0).to(image.device)
         scores = evaluate_coalitions(
             classifier, image, hidden[None], labels[None], keep[None], target, score=self.score
@@ -73,7 +75,7 @@ def superpixels(image: Float[Tensor, "c h w"], algorithm: str) -> Int[NDArray[np
     """The package's segmentation of the picture in RGB, numbered from 0 without gaps."""
     from lime.wrappers.scikit_image import SegmentationAlgorithm
 
-    # The package's own default; the other algorithms run with scikit-image's defaults, as a user of the package gets them.
+    # The package's own defaults; the other algorithms run with scikit-image's, as a user of the package gets them.
     options = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2} if algorithm == "quickshift" else {}
     rgb = image.expand(3, -1, -1).permute(1, 2, 0).double().cpu().numpy()
     found = SegmentationAlgorithm(algorithm, **options)(rgb)
@@ -88,7 +90,9 @@ def mean_colors(image: Float[Tensor, "c h w"], labels: Int[Tensor, "h w"]) -> Fl
     tensor([[[0.5000, 0.5000, 5.0000]]])
     """
     flat, index = image.flatten(1).double(), labels.flatten()
-    totals = torch.zeros(len(flat), int(index.max()) + 1, dtype=flat.dtype, device=flat.device).index_add_(1, index, flat)
+    totals = torch.zeros(len(flat), int(index.max()) + 1, dtype=flat.dtype, device=flat.device).index_add_(
+        1, index, flat
+    )
     return (totals / index.bincount()).to(image)[:, labels]
 
 

@@ -19,8 +19,8 @@ from xai_bench.registry import explainer
 class MeanRegion:
     """The share of training films whose region covers the pixel, in [0, 1]: one map for all pictures.
 
-    `region` names the region; by default the dataset's first main region. Films without it (an empty mask) do not count.
-    Raises BadInput where it was not fitted, or fitted on no region.
+    `region` names the region; by default the dataset's first main region. Films without it (an empty mask) do not
+    count. Raises BadInput where it was not fitted, or fitted on no region.
     """
 
     region: str | None = None
@@ -40,7 +40,9 @@ class MeanRegion:
                 total = part if total is None else total + part
                 count += int(masks.flatten(1).any(1).sum())
         if total is None or count == 0:
-            raise BadInput(f"mean_region: no training film has region {self.region or 'of any name'!r}; leave this control out.")
+            raise BadInput(
+                f"mean_region: no training film has region {self.region or 'of any name'!r}; leave this control out."
+            )
         return replace(self, state={"mean": (total / count).float()})
 
     def _pick(self, regions: Mapping[str, Tensor]) -> Tensor | None:
@@ -59,5 +61,7 @@ class MeanRegion:
             raise BadInput("mean_region was not fitted; run it in a study, or call fit(classifier, training) first.")
         mean, size = self.state["mean"], tuple(batch.images.shape[2:])
         if tuple(mean.shape) != size:
-            raise BadInput(f"mean_region was fitted on pictures of {tuple(mean.shape)}, these are {size}; fit it at this size.")
+            raise BadInput(
+                f"mean_region was fitted on pictures of {tuple(mean.shape)}, these are {size}; fit it at this size."
+            )
         return mean.to(batch.images.device).expand(len(batch), *size).clone()

@@ -1,9 +1,7 @@
 """Occlusion: how much the score falls when a window slides over the picture."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +28,7 @@ class Occlusion:
 
     cells: int = 14
     window: int = 2
-    imputer: Imputer = Zero()
+    imputer: Imputer = field(default_factory=Zero)
     score: Score = "probability"
     family: ClassVar[str] = "perturbation"
     upsampling: ClassVar[Literal["nearest"]] = "nearest"
@@ -39,7 +37,7 @@ class Occlusion:
         if not 1 <= self.window <= self.cells:
             raise BadInput(f"occlusion: window is {self.window}, cells {self.cells}; expected 1 <= window <= cells.")
 
-    def fit(self, classifier: Classifier, training: TrainingData) -> Occlusion:
+    def fit(self, classifier: Classifier, training: TrainingData) -> Self:
         """Fit the imputer, where it learns from training films."""
         learn = getattr(self.imputer, "fit", None)
         return self if learn is None else replace(self, imputer=learn(training))
@@ -55,7 +53,9 @@ class Occlusion:
 
         def explain(i: int) -> Tensor:
             one = slice(i, i + 1)
-            scores = evaluate_coalitions(classifier, images[one], hidden[one], labels, keep, targets[one], score=self.score)[0]
+            scores = evaluate_coalitions(
+                classifier, images[one], hidden[one], labels, keep, targets[one], score=self.score
+            )[0]
             return spread(scores[0] - scores[1:], self.cells, self.window)
 
         return each_picture(batch, explain)

@@ -23,4 +23,6 @@ class RandomMap:
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         size = batch.images.shape[2:]
-        return torch.stack([torch.rand(size, generator=generator(self.seed, i)) for i in batch.ids]).to(batch.images.device)
+        return torch.stack([torch.rand(size, generator=generator(self.seed, i)) for i in batch.ids]).to(
+            batch.images.device
+        )

@@ -31,7 +31,7 @@ class ShapPartition:
     """Owen values of a tree that halves the picture, summed over channels; signed, in units of the score.
 
     Their sum is f(x) - f(masked picture). `masker` is what hidden pixels show: `blur(rows,columns)` (a box filter, in
-    pixels), `inpaint_telea` or `inpaint_ns`, as in the package. `seed` decides ties between equally important nodes only.
+    pixels), `inpaint_telea` or `inpaint_ns`, as in the package. `seed` decides between equally important nodes.
     The package gets pictures of 0..255, as its inpainting cuts to whole numbers. A picture whose scores are not finite
     gets a map of NaN.
     """
@@ -48,7 +48,7 @@ class ShapPartition:
             raise BadInput(f"shap_partition: evaluations is {self.evaluations}; expected 4 or more, such as 500.")
         if not re.fullmatch(r"blur\([1-9]\d*,[1-9]\d*\)|inpaint_telea|inpaint_ns", self.masker):
             raise BadInput(
-                f"shap_partition: masker {self.masker!r} is not known; expected 'blur(16,16)' with two sizes in pixels, "
+                f"shap_partition: masker {self.masker!r} is not known; expected 'blur(16,16)' with sizes in pixels, "
                 "'inpaint_telea' or 'inpaint_ns'."
             )
 
@@ -72,7 +72,8 @@ class ShapPartition:
             found = PartitionExplainer(model, masker)(
                 picture[None], max_evals=self.evaluations, batch_size=BATCH, outputs=[0], silent=True
             )
-        return torch.from_numpy(found.values[0, ..., 0].sum(-1)).to(batch.images)
+        values = found.values[0, ..., 0].sum(-1)
+        return torch.from_numpy(values if np.isfinite(values).all() else np.full_like(values, np.nan)).to(batch.images)
 
 
 def target_scores(

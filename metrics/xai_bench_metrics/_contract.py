@@ -87,7 +87,7 @@ def as_mask(region: Tensor) -> Bool[Tensor, "b h w"]:
     """
     mask = region != 0
     if mask.ndim == 4:
-        mask = mask.any(1 if mask.shape[1] in (1, 3, 4) else 3)
+        mask = mask.any(1 if mask.shape[1] <= mask.shape[3] else 3)  # channels are the shorter of the two
     if mask.ndim != 3:
         raise BadInput(f"regions have shape {tuple(region.shape)}; expected (b, h, w), (b, c, h, w) or (b, h, w, c).")
     return mask

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xai_bench.errors import BadInput
@@ -14,6 +14,7 @@ from xai_bench.protocols import Case, Reason, Result, ScoreInfo
 from xai_bench.registry import metric
 from xai_bench_metrics._contract import Mark, Polarity, check, conclude
 
+FAR = 16_000  # columns: more than a picture has, and twice as many still fit the fast int16
 NO_SPACING = Reason("excluded", "no spacing")
 
 
@@ -59,17 +60,18 @@ class PointingGame:
         found = check(case, self.polarity)
         values = found.saliency.masked_fill(~found.content, -1)
         peaks = values == values.amax((1, 2), keepdim=True)
+        gap = row_gap(found.region)
         pixels = torch.full_like(case.batch.spacing_mm, 224 / found.region.shape[2], dtype=torch.float64)
         scores = {
             "hit_rate": _share(peaks, found.region),
-            self._near_px: _share(peaks, near(found.region, pixels, self.tolerance_px)),
+            self._near_px: _share(peaks, near(gap, pixels, self.tolerance_px)),
         }
         own: dict[str, tuple[Mark, ...]] = {}
         if self.tolerance_mm is not None:
             spacing = case.batch.spacing_mm.double()
             known = (spacing.isfinite() & (spacing > 0)).all(1)
             units = torch.where(known[:, None], spacing, torch.inf)
-            scores[self._near_mm] = _share(peaks, near(found.region, units, self.tolerance_mm))
+            scores[self._near_mm] = _share(peaks, near(gap, units, self.tolerance_mm))
             own = {self._near_mm: ((~known, NO_SPACING),)}
         return conclude(found, scores, own)
 
@@ -78,26 +80,31 @@ def _share(peaks: Bool[Tensor, "b h w"], hit: Bool[Tensor, "b h w"]) -> Float[Te
     return (peaks & hit).sum((1, 2)).double() / peaks.sum((1, 2))
 
 
-def near(region: Bool[Tensor, "b h w"], units: Float[Tensor, "b 2"], tolerance: float) -> Bool[Tensor, "b h w"]:
+def near(gap: Int[Tensor, "b h w"], units: Float[Tensor, "b 2"], tolerance: float) -> Bool[Tensor, "b h w"]:
     """Pixels whose center is at most `tolerance` from that of a pixel of the region; `units`: a pixel's height, width.
 
-    Exact and Euclidean: the distance to the region along each row, then the rows within reach, one shift for each.
+    Exact and Euclidean: the region's `row_gap`, shifted by every row within reach. Infinite units reach nothing else.
 
-    >>> region = torch.tensor([[[True, False, False, False]]])
-    >>> near(region, torch.tensor([[1.0, 0.5]]), 1.0).tolist()
+    >>> gap = row_gap(torch.tensor([[[True, False, False, False]]]))
+    >>> near(gap, torch.tensor([[1.0, 0.5]]), 1.0).tolist()
     [[[True, True, True, False]]]
     """
     reach = tolerance * (1 + 1e-6)  # a spacing such as 0.1 is not exact: 150 pixels of it are 15 mm
-    height, columns = region.shape[1], torch.arange(region.shape[2], device=region.device, dtype=torch.float64)
-    before = columns.expand(region.shape).masked_fill(~region, -torch.inf).cummax(2).values
-    after = columns.expand(region.shape).masked_fill(~region, torch.inf).flip(2).cummin(2).values.flip(2)
-    along = torch.minimum(columns - before, after - columns)
+    height = gap.shape[1]
     rows = min(height - 1, int((reach / units[:, 0]).max()))
-    # Infinite units (no spacing) times zero distance would be NaN; nothing but the region itself is near then.
-    along = torch.where(along > 0, along * units[:, 1, None, None], 0.0)
-    along = F.pad(along, (0, 0, rows, rows), value=torch.inf)
-    found = region.clone()
+    padded = F.pad(gap, (0, 0, rows, rows), value=FAR)
+    found = gap == 0
     for shift in range(-rows, rows + 1):
-        left = reach**2 - (shift * units[:, 0]) ** 2 if shift else torch.full_like(units[:, 0], reach**2)
-        found |= along[:, rows + shift : rows + shift + height] ** 2 <= left[:, None, None]
+        drop = shift * units[:, 0] if shift else torch.zeros_like(units[:, 0])  # 0 times infinite units would be NaN
+        left = reach**2 - drop**2
+        columns = torch.where(left < 0, -1, (left.clamp(min=0).sqrt() / units[:, 1]).clamp(max=gap.shape[2]).floor())
+        found |= padded[:, rows + shift : rows + shift + height] <= columns.to(gap.dtype)[:, None, None]
     return found
+
+
+def row_gap(region: Bool[Tensor, "b h w"]) -> Int[Tensor, "b h w"]:
+    """Columns from each pixel to the nearest pixel of the region in its row; about 16,000 in rows that have none."""
+    columns = torch.arange(region.shape[2], dtype=torch.int16, device=region.device).expand(region.shape)
+    before = columns.masked_fill(~region, -FAR).cummax(2).values
+    after = columns.masked_fill(~region, FAR).flip(2).cummin(2).values.flip(2)
+    return torch.minimum(columns - before, after - columns)

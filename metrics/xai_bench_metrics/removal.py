@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -71,7 +71,7 @@ class Removal:
         """Model evaluations a picture."""
         return self.steps + 1
 
-    def fit(self, classifier: Classifier, training: TrainingData) -> Self:
+    def fit(self, classifier: Classifier, training: TrainingData) -> "Removal":
         """Fit the imputer on training films, where it learns from them."""
         learn = getattr(self.imputer, "fit", None)
         return replace(self, imputer=learn(training)) if learn else self

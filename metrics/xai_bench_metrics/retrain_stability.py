@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_bench.errors import BadInput
@@ -34,10 +35,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Lines:
-    """Values, one line a picture and pair (columns pair, picture, patient, scores), and what was left out, by reason."""
+    """Values, one line a picture and pair (columns pair, picture, patient, scores), and what was left out and why."""
 
     table: pd.DataFrame
     excluded: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Both maps of the films on which a pair agrees, on one grid, and which of them hold NaN or are constant."""
+
+    first: Saliency
+    second: Saliency
+    content: Bool[Tensor, "b h w"]
+    invalid: Bool[Tensor, "b"]
+    flat: Bool[Tensor, "b"]
 
 
 @summary("retrain_stability", cite="Venkatesh et al. 2024; Arun et al. 2021; SSIM: Wang et al. 2004")
@@ -65,60 +77,51 @@ class RetrainStability:
         rows = []
         for explainer in evidence.explainers:
             for group in groups(evidence.cards):
-                rows += _rows(
-                    explainer, group, [self._pair(evidence, explainer, p) for p in group.pairs], evidence.seed
-                )
+                pairs = [self._pair(evidence, explainer, pair) for pair in group.pairs]
+                rows += _rows(explainer, group, pairs, evidence.seed)
         return rows
 
     def _pair(self, evidence: Evidence, explainer: str, pair: Pair) -> dict[str, Lines]:
-        """Lines of one pair: `share`, `same` picture, `null`."""
+        """Lines of one pair: `share` of agreement, `same` picture, `null`."""
         first, second = (evidence.maps(card.weights, explainer) for card in pair)
         films = _films(evidence.predictions, first, second, pair)
-        alone, agree = len(first.keys() ^ second.keys()), films[films.agreeing_share == 1]
-        lost = {"no map of one classifier": alone}
-        share = Lines(films, lost)
+        agree = films[films.agreeing_share == 1].reset_index(drop=True)
+        alone = {"no map of one classifier": len(first.keys() ^ second.keys())}
+        lost = alone | {"predictions differ": len(films) - len(agree)}
         if agree.empty:
-            return {
-                "share": share,
-                "same": Lines(agree, lost | {"predictions differ": len(films)}),
-                "null": Lines(agree, {}),
-            }
-        ids = list(agree.picture)
-        native = [torch.stack([maps[i][1] for i in ids]).float() for maps in (first, second)]
-        bad, flat = (torch.stack([test(m) for m in native]).any(0) for test in (invalid, _flat))
-        size = tuple(min(self.grid, *sides) for sides in zip(*(m.shape[1:] for m in native), strict=True))
-        x, y = (to_grid(m.nan_to_num(0, 0, 0), (size[0], size[1])) for m in native)
-        content = _content(evidence, pair, ids, (size[0], size[1])).to(x.device)
+            return {"share": Lines(films, alone), "same": Lines(agree, lost), "null": Lines(agree, {})}
+        both = self._aligned(evidence, pair, (first, second), list(agree.picture))
         span = 2.0 if Traits.of(evidence.explainers[explainer]).signed else 1.0
-        values = self._alike(x, y, content, span)
-        # A map can be constant inside content only, or become so on the coarser grid: its rank correlation is undefined.
-        flat = ~bad & (flat | values["spearman"].isnan())
-        good = (~bad & ~flat).nonzero()[:, 0]
-        lost |= {
-            "predictions differ": len(films) - len(agree),
-            "invalid map": int(bad.sum()),
-            "constant map": int(flat.sum()),
-        }
-        i, j = partners(agree.iloc[good.tolist()], self.null_draws, evidence.seed)
-        i, j = good[i], good[j]
-        null = self._alike(x[i], y[j], content[i] & content[j], span)
-        without = len(good) - len(i.unique())
+        everywhere = torch.arange(len(agree), device=both.content.device)
+        same, lost_maps = _kept(agree, everywhere, self._alike(both, everywhere, everywhere, span), both)
+        i, j = (n.to(everywhere.device) for n in partners(agree, same.index.to_numpy(), self.null_draws, evidence.seed))
+        null, lost_null = _kept(agree, i, self._alike(both, i, j, span), both)
+        lonely = {"no other patient of the class and view": len(same) - len(set(i.tolist()))}
         return {
-            "share": share,
-            "same": Lines(_with(agree, good, {k: v[good] for k, v in values.items()}), lost),
-            "null": Lines(_with(agree, i, null).dropna(), {"no other patient of the class and view": without}),
+            "share": Lines(films, alone),
+            "same": Lines(same, lost | lost_maps),
+            "null": Lines(null, lonely | lost_null),
         }
 
-    def _alike(
-        self, x: Saliency, y: Saliency, content: Bool[Tensor, "b h w"], span: float
-    ) -> dict[str, Float[Tensor, "b"]]:
-        found = []
-        for a, b, c in zip(x.split(CHUNK), y.split(CHUNK), content.split(CHUNK), strict=True):
-            scaled = (
-                m * c / (m * c).abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(m.dtype).tiny) for m in (a, b)
+    def _aligned(self, evidence: Evidence, pair: Pair, maps: tuple[Maps, Maps], ids: Sequence[str]) -> Aligned:
+        native = [torch.stack([found[i][1] for i in ids]).float() for found in maps]
+        height, width = (min(self.grid, *sides) for sides in zip(*(m.shape[1:] for m in native), strict=True))
+        bad, flat = (torch.stack([test(m) for m in native]).any(0) for test in (invalid, _flat))
+        first, second = (to_grid(m.nan_to_num(0, 0, 0), (height, width)) for m in native)
+        content = _content(evidence, pair, ids, (height, width)).to(first.device)
+        return Aligned(first, second, content, bad, flat)
+
+    def _alike(self, both: Aligned, i: Int[Tensor, "n"], j: Int[Tensor, "n"], span: float) -> Float[Tensor, "scores n"]:
+        """The scores of the first maps `i` against the second maps `j`."""
+        parts = [torch.empty(len(SCORES), 0, dtype=torch.float64, device=i.device)]
+        for start in range(0, len(i), CHUNK):
+            one, other = i[start : start + CHUNK], j[start : start + CHUNK]
+            content = both.content[one] & both.content[other]
+            x, y = _scaled(both.first[one], content), _scaled(both.second[other], content)
+            parts.append(
+                torch.stack([ssim(x, y, content, span), spearman(x, y, content), top_k_iou(x, y, content, self.share)])
             )
-            found.append(torch.stack([ssim(*scaled, c, span), spearman(a, b, c), top_k_iou(a, b, c, self.share)]))
-        return dict(zip(SCORES, torch.cat(found, 1), strict=True))
+        return torch.cat(parts, 1)
 
 
 def groups(cards: Sequence[ClassifierCard]) -> list[Group]:
@@ -129,18 +132,20 @@ def groups(cards: Sequence[ClassifierCard]) -> list[Group]:
     return twins + [Group(a, b, tuple(product(of[a], of[b]))) for a, b in combinations(names, 2)]
 
 
-def partners(films: pd.DataFrame, draws: int, seed: int) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"]]:
-    """For each film (columns picture, patient, view, target), `draws` films of other patients of its class and view.
+def partners(
+    films: pd.DataFrame, usable: NDArray[np.int64], draws: int, seed: int
+) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"]]:
+    """For each usable film (columns picture, patient, view, target), films of other patients of its class and view.
 
-    Positions of the film and of its partner; fewer where there are fewer. Seeded by (seed, picture id).
+    Positions of the film and of its usable partner, `draws` each or as many as there are, seeded by (seed, picture id).
     """
-    patient = films.patient.to_numpy()
+    patient, picture = films.patient.to_numpy(), films.picture.to_numpy()
     kind = films.groupby(["target", "view"], sort=False).ngroup().to_numpy()
     i, j = [], []
-    for position, picture in enumerate(films.picture):
-        others = np.flatnonzero((kind == kind[position]) & (patient != patient[position]))
-        chosen = torch.randperm(len(others), generator=generator(seed, picture))[:draws].tolist()
-        i += [position] * len(chosen)
+    for film in usable.tolist():
+        others = usable[(kind[usable] == kind[film]) & (patient[usable] != patient[film])]
+        chosen = torch.randperm(len(others), generator=generator(seed, picture[film]))[:draws].numpy()
+        i += [film] * len(chosen)
         j += others[chosen].tolist()
     return torch.tensor(i, dtype=torch.long), torch.tensor(j, dtype=torch.long)
 
@@ -169,15 +174,27 @@ def _content(evidence: Evidence, pair: Pair, ids: Sequence[str], size: tuple[int
     return first & second
 
 
-def _with(films: pd.DataFrame, rows: Int[Tensor, "n"], values: Mapping[str, Tensor]) -> pd.DataFrame:
-    chosen = films.iloc[rows.tolist()].reset_index(drop=True)
-    return chosen.assign(**{name: column.double().cpu().numpy() for name, column in values.items()})
+def _scaled(maps: Saliency, content: Bool[Tensor, "b h w"]) -> Saliency:
+    shown = maps * content
+    return shown / shown.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def _kept(
+    films: pd.DataFrame, i: Int[Tensor, "n"], values: Float[Tensor, "scores n"], both: Aligned
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Lines of the films `i` with their values, without those that have none, and how many that were."""
+    bad = both.invalid[i]
+    # A map can also be constant in the content only, or on the coarser grid: its rank correlation is undefined then.
+    flat = ~bad & (both.flat[i] | values[SCORES.index("spearman")].isnan())
+    columns = dict(zip(SCORES, values.double().cpu().numpy(), strict=True))
+    table = films.iloc[i.tolist()].assign(**columns)[(~bad & ~flat).cpu().numpy()]
+    return table, {"invalid map": int(bad.sum()), "constant map": int(flat.sum())}
 
 
 def _rows(explainer: str, group: Group, pairs: Sequence[Mapping[str, Lines]], seed: int) -> list[SummaryRow]:
     better: Better | None = "higher" if group.other is None else None  # two classifiers may rightly look elsewhere
     rows = [_row("agreeing_share", explainer, group, _joined(pairs, "share"), seed)]
-    for score in SCORES:
+    for score in SCORES if group.pairs else ():
         rows.append(_row(score, explainer, group, _joined(pairs, "same"), seed, better))
         rows.append(_null_row(score, explainer, group, _joined(pairs, "null")))
     return rows
@@ -203,7 +220,8 @@ def _row(score: str, explainer: str, group: Group, lines: Lines, seed: int, bett
     each = lines.table.groupby("pair", sort=False)[score].mean()
     dots = ", ".join(f"{pair} {mean:.3f}" for pair, mean in each.items())
     low, high = (found.low, found.high) if found.known else (None, None)
-    note = f"{found.method} over patients, conditional on these pairs of replicates: {dots}"
+    method = f"{found.method} over patients" if found.known else "no interval (one patient, or no spread)"
+    note = f"{method}, conditional on these pairs of replicates: {dots}"
     return SummaryRow(
         *who, float(values.mean()), low, high, lines.table.picture.nunique(), lines.excluded, better, note
     )

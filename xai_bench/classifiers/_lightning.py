@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
-from xai_bench.classifiers.training import Training, TrainingSet, as_floats
+from xai_bench.classifiers.training import Training, TrainingSet, as_floats, columns_of
 from xai_bench.errors import BadInput
 from xai_bench.samples import Head
 
@@ -44,14 +44,19 @@ def fit(network: nn.Module, job: Job) -> None:
     """Train a network from pictures (or features) to logits in place, going on where an earlier call was stopped."""
     task = Fit(network, job)
     state = str(job.path) if job.path.exists() else None
-    with _quiet(), _own_backend(), torch.random.fork_rng():
+    devices = range(torch.cuda.device_count())
+    with _quiet(), _own_backend(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(job.seed)
         try:
             _trainer(job).fit(task, _Count(task.steps), _Count(task.checks), ckpt_path=state, weights_only=True)
         except (pickle.UnpicklingError, EOFError) as error:
-            raise BadInput(f"the state of a stopped training, {str(job.path)!r}, is damaged; delete it to begin again.") from error
+            raise BadInput(
+                f"the state of a stopped training, {str(job.path)!r}, is damaged; delete it to begin again."
+            ) from error
         except OSError as error:
-            raise BadInput(f"training folder {str(job.path.parent)!r} cannot be used ({error.strerror or error}); choose another or free space.") from error
+            raise BadInput(
+                f"training folder {str(job.path.parent)!r} cannot be used ({error.strerror or error}); choose another."
+            ) from error
     if task.best is not None:
         network.load_state_dict(task.best)
     job.path.unlink(missing_ok=True)
@@ -60,7 +65,7 @@ def fit(network: nn.Module, job: Job) -> None:
 
 
 class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types that we follow
-    """One network's losses, order of pictures, and best epoch. All randomness of an epoch is a function of (seed, epoch)."""
+    """One network's losses, order of pictures, and best epoch. An epoch's randomness is a function of (seed, epoch)."""
 
     def __init__(self, network: nn.Module, job: Job) -> None:
         super().__init__()
@@ -94,7 +99,8 @@ class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types
         seed = (self.job.seed << 16) + self.current_epoch
         torch.manual_seed(seed)  # dropout
         self.generator.manual_seed(seed)
-        self.order = torch.randperm(len(self.job.data.images), generator=self.generator).split(self.job.training.batch_size)
+        shuffled = torch.randperm(len(self.job.data.images), generator=self.generator)
+        self.order = torch.split(shuffled, self.job.training.batch_size)
         set_modes(self.network, self.job.training)
 
     def training_step(self, step: int) -> Tensor:
@@ -109,7 +115,9 @@ class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types
         """Add one batch to the epoch's validation loss."""
         rows = slice(step * self.job.training.batch_size, (step + 1) * self.job.training.batch_size)
         images = as_floats(self.job.data.validation_images[rows].to(self.device))
-        self.log(MONITORED, self._loss(images, self.job.data.validation_labels[rows]), batch_size=len(images), prog_bar=True)
+        self.log(
+            MONITORED, self._loss(images, self.job.data.validation_labels[rows]), batch_size=len(images), prog_bar=True
+        )
 
     def on_train_epoch_end(self) -> None:
         """Keep the best epoch's weights."""
@@ -117,8 +125,8 @@ class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types
         loss = float(self.trainer.callback_metrics.get(MONITORED, 0.0))
         if broken or not math.isfinite(loss):
             raise BadInput(
-                f"training diverged in epoch {self.current_epoch + 1}: {'weights' if broken else 'the validation loss'} became NaN or "
-                f"infinite; lower learning_rate (now {self.job.training.learning_rate:g}) or check the pictures."
+                f"training diverged in epoch {self.current_epoch + 1}: {'weights are' if broken else 'the loss is'} "
+                f"NaN or infinite; lower learning_rate (now {self.job.training.learning_rate:g}) or check the pictures."
             )
         if self.job.training.patience is not None and loss < self.best_loss:
             self.best_loss = loss
@@ -137,7 +145,7 @@ class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types
 
 
 def set_modes(network: nn.Module, training: Training) -> None:
-    """Train mode, but eval for what must stay as it is: the frozen trunk, and batch norm where asked for or itself frozen."""
+    """Train mode, but eval for what must stay as it is: a frozen trunk, batch norm where asked for or itself frozen."""
     network.train(training.regime != "feature_extraction")
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -152,19 +160,23 @@ def rate(step: int, total: int) -> float:
 
 
 def loss_of(
-    heads: Sequence[Head], logits: Float[Tensor, "b logits"], labels: Int[Tensor, "b columns"], weights: Sequence[Tensor] | None
+    heads: Sequence[Head],
+    logits: Float[Tensor, "b logits"],
+    labels: Int[Tensor, "b columns"],
+    weights: Sequence[Tensor] | None,
 ) -> Tensor:
     """Cross entropy (softmax) or binary cross entropy (sigmoid), averaged over known labels and summed over heads."""
-    parts = logits.split([len(h.classes) for h in heads], dim=1)
-    columns = labels.split([len(h.classes) if h.link == "sigmoid" else 1 for h in heads], dim=1)
+    parts = torch.split(logits, [len(h.classes) for h in heads], dim=1)
     total = 0.0 * logits.sum()
-    for i, (head, z, wanted) in enumerate(zip(heads, parts, columns, strict=True)):
+    for i, (head, z, wanted) in enumerate(zip(heads, parts, columns_of(heads, labels), strict=True)):
         weight = None if weights is None else weights[i].to(z.device)
         known = wanted >= 0
         if not known.any():
             continue
         if head.link == "sigmoid":
-            each = F.binary_cross_entropy_with_logits(z, wanted.clamp(min=0).to(z.dtype), pos_weight=weight, reduction="none")
+            each = F.binary_cross_entropy_with_logits(
+                z, wanted.clamp(min=0).to(z.dtype), pos_weight=weight, reduction="none"
+            )
             total = total + each[known].mean()
         else:
             total = total + F.cross_entropy(z[known[:, 0]], wanted[known[:, 0], 0], weight)
@@ -172,10 +184,9 @@ def loss_of(
 
 
 def loss_weights(heads: Sequence[Head], labels: Int[Tensor, "n columns"]) -> list[Tensor]:
-    """Softmax: n / (classes x count) for each class; sigmoid: negatives / positives for each class; unknown labels left out."""
-    columns = labels.split([len(h.classes) if h.link == "sigmoid" else 1 for h in heads], dim=1)
+    """For each class, n / (classes x count) (softmax) or negatives / positives (sigmoid); unknown labels left out."""
     found = []
-    for head, wanted in zip(heads, columns, strict=True):
+    for head, wanted in zip(heads, columns_of(heads, labels), strict=True):
         if head.link == "sigmoid":
             found.append((wanted == 0).sum(0) / (wanted == 1).sum(0).clamp(min=1))
         else:
@@ -202,7 +213,9 @@ def _trainer(job: Job) -> pl.Trainer:
 
     show = job.progress and Console(stderr=True).is_terminal
     callbacks: list[Callback] = [
-        ModelCheckpoint(job.path.parent, job.path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False)
+        ModelCheckpoint(
+            job.path.parent, job.path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
+        )
     ]
     if job.training.patience is not None:
         callbacks.append(EarlyStopping(MONITORED, patience=job.training.patience, check_on_train_epoch_end=True))
@@ -244,7 +257,11 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _own_backend() -> Iterator[None]:
     """Put torch's global switches back, which the trainer turns."""
-    cudnn, strict, warn = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn, strict, warn = (
+        torch.backends.cudnn,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     benchmark = cudnn.benchmark
     try:
         yield

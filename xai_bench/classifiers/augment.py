@@ -1,7 +1,5 @@
 """Augmentation of a whole batch at once, on tensors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import pi
 
@@ -17,8 +15,8 @@ from xai_bench.errors import BadInput
 class Augment:
     """Random changes of training pictures, uniform between minus and plus the field (flips: a probability).
 
-    `shift` is a fraction of the side, `scale` of the size, `rotate` in degrees, `brightness` is added to values in [0, 1],
-    `contrast` is a fraction about the picture's mean. What enters from outside is black.
+    `shift` is a fraction of the side, `scale` of the size, `rotate` in degrees, `brightness` is added to values in
+    [0, 1], `contrast` is a fraction about the picture's mean. What enters from outside is black.
     """
 
     shift: float = 0.05
@@ -59,10 +57,10 @@ def move(
     shift: Float[Tensor, "b 2"],
     mirror: Float[Tensor, "b 2"],
 ) -> Float[Tensor, "b c h w"]:
-    """Mirror (-1 or 1 for x, y), enlarge by `scale`, turn by `angle` degrees counter-clockwise, then shift by fractions (x, y).
+    """Mirror (-1 for x, y), enlarge by `scale`, turn by `angle` degrees counter-clockwise, shift by (x, y) fractions.
 
-    >>> one = torch.ones(1)
-    >>> move(torch.tensor([[[[1.0, 2.0]]]]), 0 * one, one, torch.zeros(1, 2), torch.tensor([[-1.0, 1.0]])).flatten().tolist()
+    >>> images, mirror = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[-1.0, 1.0]])
+    >>> move(images, torch.zeros(1), torch.ones(1), torch.zeros(1, 2), mirror).flatten().tolist()
     [2.0, 1.0]
     """
     height, width = images.shape[2:]

@@ -22,18 +22,27 @@ _PICKLED = (".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin")
 
 
 def save_checkpoint(classifier: Classifier, folder: Path, card: Mapping[str, Any]) -> None:
-    """Write `card.json` and the weights into a folder; a reader finds the old checkpoint or the new one, never a mixture.
+    """Write `card.json` and the weights into a folder; a reader finds the old checkpoint or the new one, no mixture.
 
-    `card` must name the `architecture` (its spec); it should hold `training`, `seed`, `data` (a hash of the training data) and
-    `accuracy`. Heads, reader and the weights' hash are added. Raises BadInput where the folder cannot be written.
+    `card` must name the `architecture` (its spec); it should hold `training`, `seed`, `data` (a hash of the training
+    data) and `accuracy`. Heads, reader and the weights' hash are added. Raises BadInput where the folder cannot be
+    written.
     """
     if not isinstance(card.get("architecture"), Mapping):
-        raise BadInput("a checkpoint's card needs `architecture`, the spec of a registered classifier; `spec_of(architecture)` gives it.")
+        raise BadInput(
+            "a checkpoint's card needs `architecture`, a registered classifier's spec: `spec_of(architecture)`."
+        )
     from safetensors.torch import save
 
     weights = classifier.weights_hash()
     file = f"weights-{weights}.safetensors"
-    own = {"version": VERSION, "weights": weights, "file": file, "reader": spec_of(classifier.reader), "heads": [spec_of(h) for h in classifier.heads]}
+    own = {
+        "version": VERSION,
+        "weights": weights,
+        "file": file,
+        "reader": spec_of(classifier.reader),
+        "heads": [spec_of(h) for h in classifier.heads],
+    }
     text = json.dumps({**card, **own}, indent=2, sort_keys=True) + "\n"
     tensors = {name: t.detach().cpu().contiguous() for name, t in classifier.state_dict().items()}
     try:
@@ -44,7 +53,9 @@ def save_checkpoint(classifier: Classifier, folder: Path, card: Mapping[str, Any
             if old.name != file:
                 old.unlink()
     except OSError as error:
-        raise BadInput(f"checkpoint folder {str(folder)!r} cannot be written ({error.strerror}); choose another or free some space.") from error
+        raise BadInput(
+            f"checkpoint folder {str(folder)!r} cannot be written ({error.strerror}); choose another or free space."
+        ) from error
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -60,7 +71,10 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def load_checkpoint(folder: Path | str) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier in eval mode, and its card. Raises BadInput for a pickle, a missing card, damaged or foreign weights."""
+    """The classifier in eval mode, and its card.
+
+    Raises BadInput for a pickle, a missing card, damaged weights and those of another architecture.
+    """
     folder = Path(folder)
     card = _read_card(folder)
     architecture = build("classifier", card["architecture"], where=f"checkpoint {str(folder)!r}")
@@ -69,7 +83,10 @@ def load_checkpoint(folder: Path | str) -> tuple[Classifier, dict[str, Any]]:
     classifier: Classifier = bare(architecture).build(heads, reader, seed=0)
     load_weights(classifier, read_weights(folder / card["file"]), str(folder))
     if classifier.weights_hash() != card["weights"]:
-        raise BadInput(f"checkpoint {str(folder)!r} is damaged or was edited: its weights do not have the hash {card['weights']} of its card.")
+        raise BadInput(
+            f"checkpoint {str(folder)!r} is damaged or was edited: its weights do not have the hash {card['weights']} "
+            "of its card; save it again."
+        )
     return classifier.eval(), card
 
 
@@ -80,7 +97,9 @@ def bare(architecture: Any) -> Any:
 
 def _read_card(folder: Path) -> dict[str, Any]:
     if folder.suffix in _PICKLED:
-        raise BadInput(f"checkpoint {str(folder)!r} is a pickle, which can run code when it is read; save it with save_checkpoint.")
+        raise BadInput(
+            f"checkpoint {str(folder)!r} is a pickle, which can run code when it is read; save it with save_checkpoint."
+        )
     path = folder / CARD
     if not path.is_file():
         raise BadInput(f"checkpoint {str(folder)!r} has no {CARD}; name a folder that save_checkpoint wrote.")
@@ -90,8 +109,14 @@ def _read_card(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise BadInput(f"the card of checkpoint {str(folder)!r} is not readable JSON ({error}).") from error
     if missing or not isinstance(card, dict):
-        raise BadInput(f"the card of checkpoint {str(folder)!r} lacks {', '.join(missing) or 'its fields'}; save it again with save_checkpoint.")
+        raise BadInput(
+            f"the card of checkpoint {str(folder)!r} lacks {', '.join(missing) or 'its fields'}; "
+            "save it again with save_checkpoint."
+        )
     name = str(card["file"])
     if not name.endswith(".safetensors") or Path(name).name != name:
-        raise BadInput(f"checkpoint {str(folder)!r} names the weights {name!r}; only a .safetensors file in the same folder is read, never a pickle.")
+        raise BadInput(
+            f"checkpoint {str(folder)!r} names the weights {name!r}; only a .safetensors file in the same folder is "
+            "read, never a pickle."
+        )
     return card

@@ -21,10 +21,10 @@ M = TypeVar("M", bound=nn.Module)
 class Classifier(nn.Module):
     """An `nn.Module` from images in [0, 1] to the concatenated logits of its heads, with its own normalization.
 
-    Gray pictures (one channel) are repeated for a three-channel model and color ones averaged for a one-channel model. A
-    one-logit model of a two-class softmax head becomes logits (-z/2, z/2): the same probability, useful gradients for both.
-    `cam_layer` names the module whose output CAM methods look at; None has it found when it is first asked for. A single
-    mean and std serve all channels; the model has as many as its first convolution takes.
+    Gray pictures (one channel) are repeated for a three-channel model and color ones averaged for a one-channel model.
+    A one-logit model of a two-class softmax head becomes logits (-z/2, z/2): the same probability, useful gradients for
+    both. `cam_layer` names the module whose output CAM methods look at; if none is given it is found when first asked
+    for. A single mean and std serve all channels; the model has as many as its first convolution takes.
     """
 
     def __init__(
@@ -39,16 +39,20 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         if len(mean) != len(std) or len(mean) not in (1, 3):
-            raise BadInput(f"mean {tuple(mean)} and std {tuple(std)}: expected one or three values each, as many as channels.")
+            raise BadInput(
+                f"mean {tuple(mean)} and std {tuple(std)}: expected one or three values each, as many as channels."
+            )
         self.model = model
         self.heads = tuple(heads)
         self.reader = reader or Input()
-        self.cam_layer = cam_layer
+        self._named_layer = cam_layer
         self._found_layer: str | None = None
         self.differentiable = True
         self.architecture = type(model).__name__
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 1)
+        self.channels = 3 if first == 3 else len(mean)  # what the wrapped model takes
         self.mean: Tensor
         self.std: Tensor
 
@@ -57,18 +61,11 @@ class Classifier(nn.Module):
         """Number of concatenated logits."""
         return sum(len(head.classes) for head in self.heads)
 
-    @property
-    def channels(self) -> int:
-        """How many channels the wrapped model takes: 1 or 3."""
-        first = next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 1)
-        return 3 if first == 3 else self.mean.shape[1]
-
     def normalize(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """The picture as the wrapped model wants it."""
-        channels = self.channels
-        if images.shape[1] == 1 and channels == 3:
+        if images.shape[1] == 1 and self.channels == 3:
             images = images.expand(-1, 3, -1, -1)
-        elif images.shape[1] == 3 and channels == 1:
+        elif images.shape[1] == 3 and self.channels == 1:
             images = images.mean(1, keepdim=True)
         return (images - self.mean) / self.std
 
@@ -89,9 +86,11 @@ class Classifier(nn.Module):
     def probabilities(self, logits: Float[Tensor, "b logits"]) -> Float[Tensor, "b logits"]:
         """Each head's link applied to its part of the logits."""
         parts = []
-        for head, part in zip(self.heads, logits.split([len(h.classes) for h in self.heads], dim=1), strict=True):
-            link = {"softmax": lambda z: z.softmax(1), "sigmoid": torch.sigmoid, "identity": lambda z: z}[head.link]
-            parts.append(link(part))
+        links = {"softmax": lambda z: torch.softmax(z, 1), "sigmoid": torch.sigmoid, "identity": torch.clone}
+        for head, part in zip(
+            self.heads, torch.split(logits, [len(h.classes) for h in self.heads], dim=1), strict=True
+        ):
+            parts.append(links[head.link](part))
         return torch.cat(parts, dim=1)
 
     def offset(self, head: str) -> int:
@@ -103,22 +102,32 @@ class Classifier(nn.Module):
             start += len(h.classes)
         raise BadInput(f"head {head!r} does not exist; this classifier has {[h.name for h in self.heads]}.")
 
+    @property
+    def cam_layer(self) -> str | None:
+        """The module that CAM methods look at, as named or as found; None where nothing is a map of the picture."""
+        if self._named_layer is None and self._found_layer is None:
+            from xai_bench.classifiers.layers import find_cam_layer  # it needs this module
+
+            size = (self.reader.resize.height, self.reader.resize.width)
+            self._found_layer = find_cam_layer(self.model, self.channels, size)
+        return self._named_layer or self._found_layer
+
+    @cam_layer.setter
+    def cam_layer(self, name: str | None) -> None:
+        self._named_layer = name
+
     def layer(self, name: str | None = None) -> nn.Module:
         """A module by its dotted name inside the wrapped model; by default the one that CAM methods look at."""
         modules = dict(self.model.named_modules())
-        wanted = name or self.cam_layer or self._find_layer()
+        wanted = name or self.cam_layer
         if wanted is None:
             raise BadInput(f"no CAM layer is known for {self.architecture}; name one, such as {list(modules)[-1]!r}.")
         if wanted not in modules:
-            raise BadInput(f"layer {wanted!r} does not exist in {self.architecture}.{did_you_mean(wanted, list(modules))}")
-        return modules[wanted]
-
-    def _find_layer(self) -> str | None:
-        if self._found_layer is None:
-            from xai_bench.classifiers.layers import find_cam_layer  # it needs this module
-
-            self._found_layer = find_cam_layer(self.model, self.channels, (self.reader.resize.height, self.reader.resize.width))
-        return self._found_layer
+            raise BadInput(
+                f"layer {wanted!r} does not exist in {self.architecture}.{did_you_mean(wanted, list(modules))}"
+            )
+        found: nn.Module = modules[wanted]
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +136,7 @@ class Classifier(nn.Module):
 
     def weights_hash(self) -> str:
         """A hash of every parameter and buffer, the architecture and how films are read: what identifies this model."""
-        digest = hashlib.sha256(repr((self.architecture, self.heads, self.reader, self.cam_layer)).encode())
+        digest = hashlib.sha256(repr((self.architecture, self.heads, self.reader, self._named_layer)).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,17 +24,21 @@ class Call(NamedTuple):
 
 def is_attention(module: nn.Module) -> bool:
     """True for torch's multi-head attention and for timm's (which has heads and a dropout on the weights)."""
-    return isinstance(module, nn.MultiheadAttention) or (hasattr(module, "num_heads") and isinstance(getattr(module, "attn_drop", None), nn.Module))
+    return isinstance(module, nn.MultiheadAttention) or (
+        hasattr(module, "num_heads") and isinstance(getattr(module, "attn_drop", None), nn.Module)
+    )
 
 
 def find_cam_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> str | None:
     """The dotted name of the module that CAM methods look at, found by one forward pass of a black picture.
 
-    It is the last module before pooling and before the last layer whose output is a map of the picture. Where attention on
-    tokens follows, it is the norm before the last attention (Grad-CAM of the later tokens is zero: only the class token is
-    read). None where there is neither. Raises BadInput where the model refuses a picture of (height, width) `size`.
+    It is the last module before pooling and before the last layer whose output is a map of the picture. Where attention
+    on tokens follows, it is the norm before the last attention (Grad-CAM of the later tokens is zero: only the class
+    token is read). None where there is neither, as in an MLP-Mixer. Raises BadInput where the model refuses a picture
+    of (height, width) `size`.
 
-    >>> find_cam_layer(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)), 1, (8, 8))
+    >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> find_cam_layer(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), 1, (8, 8))
     '1'
     """
     calls = _calls(model, channels, size)
@@ -43,9 +47,12 @@ def find_cam_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> st
     before = calls[:stop]
     spatial = [i for i, call in enumerate(before) if _is_map(call, size)]
     attention = [i for i, call in enumerate(before) if is_attention(call.module)]
-    if attention and attention[-1] > max(spatial, default=-1):
+    last_map = max(spatial, default=-1)
+    if attention and attention[-1] > last_map:
         return _norm_before(before[: attention[-1] + 1])
-    return before[spatial[-1]].name if spatial else None
+    if last_map < 0 or any(_is_tokens(call) for call in before[last_map + 1 :]):
+        return None
+    return before[last_map].name
 
 
 def _calls(model: nn.Module, channels: int, size: tuple[int, int]) -> list[Call]:
@@ -68,7 +75,9 @@ def _calls(model: nn.Module, channels: int, size: tuple[int, int]) -> list[Call]
             model(torch.zeros(1, channels, *size, device=device))
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise BadInput(f"{type(model).__name__} does not take a picture of {channels} x {size[0]} x {size[1]}: {reason}.") from error
+        raise BadInput(
+            f"{type(model).__name__} does not take a picture of {channels} x {size[0]} x {size[1]}: {reason}."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -83,9 +92,17 @@ def _is_map(call: Call, size: tuple[int, int]) -> bool:
     return 1 < height <= size[0] and 1 < width <= size[1] and abs(height - width * size[0] / size[1]) <= 1
 
 
+def _is_tokens(call: Call) -> bool:
+    return len(call.shape) == 3 and call.shape[1] > 1
+
+
 def _norm_before(calls: list[Call]) -> str | None:
     inside = calls[-1].name + "."
-    norms = [c.name for c in calls[:-1] if "Norm" in type(c.module).__name__ and len(c.shape) == 3 and not c.name.startswith(inside)]
+    norms = [
+        c.name
+        for c in calls[:-1]
+        if "Norm" in type(c.module).__name__ and _is_tokens(c) and not c.name.startswith(inside)
+    ]
     return norms[-1] if norms else None
 
 
@@ -97,7 +114,7 @@ def last_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     if hasattr(model, "get_classifier"):
-        named = model.get_classifier()
+        named: Any = cast("Any", model).get_classifier()
         wanted = named if isinstance(named, tuple) else (named,)
         found = {name: m for name, m in layers.items() if any(m is w for w in wanted)}
         if found:
@@ -109,7 +126,9 @@ def replace_last_layer(model: nn.Module, outputs: int) -> None:
     """Put a new layer with `outputs` outputs in the place of the last one. Raises BadInput where there is none."""
     found = last_layers(model)
     if len(found) != 1:
-        raise BadInput(f"{type(model).__name__} has {len(found)} last layers; expected one nn.Linear or nn.Conv2d to replace.")
+        raise BadInput(
+            f"{type(model).__name__} has {len(found)} last layers; expected one nn.Linear or nn.Conv2d to replace."
+        )
     ((name, old),) = found.items()
     parent, _, child = name.rpartition(".")
     new: nn.Module

@@ -11,6 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xai_bench.classifiers._weights import drawn_by
 from xai_bench.classifiers.checkpoint import load_checkpoint
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.small_cnn import MEAN, STD, convolutions
@@ -73,8 +74,8 @@ class SmallAttention:
     def __post_init__(self) -> None:
         if self.blocks < 1 or self.attention_heads < 1 or (4 * self.width) % self.attention_heads:
             raise BadInput(
-                f"small_attention(width={self.width}, blocks={self.blocks}, attention_heads={self.attention_heads}): expected at "
-                "least one block and a number of heads that divides 4 x width."
+                f"small_attention(width={self.width}, blocks={self.blocks}, attention_heads={self.attention_heads}): "
+                "expected at least one block and a number of heads that divides 4 x width."
             )
 
     def bare(self) -> SmallAttention:
@@ -83,8 +84,7 @@ class SmallAttention:
 
     def build(self, heads: Sequence[Head], reader: Input, seed: int) -> Classifier:
         """With weights drawn by `seed`; those of the stem are loaded and frozen. Raises BadInput for an unfit stem."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with drawn_by(seed):
             stem = convolutions(self.width)
             with torch.no_grad():
                 shape = stem.eval()(torch.zeros(1, 1, reader.resize.height, reader.resize.width)).shape
@@ -101,7 +101,8 @@ class SmallAttention:
         design = card["architecture"]
         if design["name"] != "small_cnn" or design["fields"]["width"] != self.width:
             raise BadInput(
-                f"stem {self.stem!r} holds {design['name']} {design['fields']}; expected a small_cnn of width {self.width}, trained and saved before."
+                f"stem {self.stem!r} holds {design['name']} {design['fields']}; expected a small_cnn of width "
+                f"{self.width}, trained and saved before."
             )
         stem.load_state_dict(trained.model.get_submodule("features").state_dict())
         stem.requires_grad_(False)

@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xai_bench.classifiers._weights import drawn_by
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input
@@ -20,8 +20,11 @@ MEAN, STD = (0.5,), (0.25,)
 
 
 class GeneralizedMean(nn.Module):
-    """Pooling (mean x^p)^(1/p) over the map (Radenovic et al. 2018). With p = 2 a peak counts more than a haze, and CAMs
-    point *at* small evidence, where plain averaging lets them lie beside it."""
+    """Pooling (mean x^p)^(1/p) over the map (Radenovic et al. 2018).
+
+    With p = 2 a peak counts more than a haze, and CAMs point *at* small evidence, where plain averaging lets them lie
+    beside it.
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -34,17 +37,27 @@ class GeneralizedMean(nn.Module):
 
 def convolutions(width: int) -> nn.Sequential:
     """Gray pictures to maps of 4 x width channels at an eighth of the size; the last convolution is 1 x 1."""
-    plan = [(1, width // 2, 5, 2), (width // 2, width, 3, 2), (width, 2 * width, 3, 2), (2 * width, 2 * width, 3, 1), (2 * width, 2 * width, 3, 1)]
+    plan = [
+        (1, width // 2, 5, 2),
+        (width // 2, width, 3, 2),
+        (width, 2 * width, 3, 2),
+        (2 * width, 2 * width, 3, 1),
+        (2 * width, 2 * width, 3, 1),
+    ]
     layers: list[nn.Module] = []
     for inputs, outputs, kernel, stride in [*plan, (2 * width, 4 * width, 1, 1)]:
-        layers += [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers)
 
 
 @classifier("small_cnn")
 @dataclass(frozen=True)
 class SmallCNN:
-    """A gray CNN of about 107,000 parameters (width 32), stride 8, generalized-mean pooling; for 96 to 128 px.
+    """A gray CNN of about 106,000 parameters (width 32), stride 8, generalized-mean pooling; for 96 to 128 px.
 
     `p` is the pooling's power. 1,200 films of 96 px train for 12 epochs in about half a minute on two cores.
     """
@@ -54,12 +67,13 @@ class SmallCNN:
 
     def __post_init__(self) -> None:
         if self.width < 2 or self.width % 2 or self.p < 1:
-            raise BadInput(f"small_cnn(width={self.width}, p={self.p}): expected an even width of at least 2 and p of at least 1.")
+            raise BadInput(
+                f"small_cnn(width={self.width}, p={self.p}): expected an even width of at least 2 and p of at least 1."
+            )
 
     def build(self, heads: Sequence[Head], reader: Input, seed: int) -> Classifier:
         """With weights drawn by `seed`."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with drawn_by(seed):
             parts = OrderedDict(
                 features=convolutions(self.width),
                 pool=GeneralizedMean(self.p),

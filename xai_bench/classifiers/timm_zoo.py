@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from xai_bench.classifiers._weights import IMAGENET_MEAN, IMAGENET_STD, load_weights, read_weights
+from xai_bench.classifiers._weights import IMAGENET_MEAN, IMAGENET_STD, drawn_by, load_weights, read_weights
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.layers import last_layers
 from xai_bench.errors import BadInput, UnknownName, did_you_mean
@@ -47,8 +46,7 @@ class TimmModel:
         import timm
 
         config = timm.get_pretrained_cfg(self.model)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with drawn_by(seed):
             model = self._make(sum(len(h.classes) for h in heads), bool(config and config.fixed_input_size), reader)
         if self.weights not in ("none", "default"):
             load_weights(model, read_weights(self.weights), self.weights, skip=last_layers(model))
@@ -64,9 +62,14 @@ class TimmModel:
         size = (reader.resize.height, reader.resize.width)
         options: dict[str, Any] = {"img_size": size} if fixed_size else {}
         try:
-            made: nn.Module = timm.create_model(self.model, pretrained=self.weights == "default", num_classes=outputs, in_chans=3, **options)
+            made: nn.Module = timm.create_model(
+                self.model, pretrained=self.weights == "default", num_classes=outputs, in_chans=3, **options
+            )
         except OSError as error:
-            raise BadInput(f"the weights of {self.model} cannot be downloaded ({type(error).__name__}); name a local file in `weights`.") from error
+            raise BadInput(
+                f"the weights of {self.model} cannot be downloaded ({type(error).__name__}); "
+                "name a local file in `weights`."
+            ) from error
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             raise BadInput(f"{self.model} cannot be made for {size[0]} x {size[1]} px: {error}.") from error
         return made

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from xai_bench.classifiers._weights import IMAGENET_MEAN, IMAGENET_STD, load_weights, read_weights
+from xai_bench.classifiers._weights import IMAGENET_MEAN, IMAGENET_STD, drawn_by, load_weights, read_weights
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.layers import last_layers, replace_last_layer
 from xai_bench.errors import BadInput, UnknownName, did_you_mean
@@ -22,9 +21,10 @@ from xai_bench.samples import Head
 @classifier("torchvision")
 @dataclass(frozen=True)
 class TorchvisionModel:
-    """A torchvision model; `weights` is none, default (ImageNet's, downloaded) or a path to a .pth or .safetensors file.
+    """A torchvision model; `weights` is none, default (ImageNet's, downloaded) or the path of a .pth or .safetensors.
 
-    `mean` and `std` are what the weights expect, ImageNet's by default. The last layer is replaced by one for the heads.
+    `mean` and `std` are what the weights expect, ImageNet's by default. The last layer is replaced by one for the
+    heads.
     """
 
     model: str
@@ -38,7 +38,9 @@ class TorchvisionModel:
 
         known = models.list_models(module=models)
         if self.model not in known:
-            raise UnknownName(f"torchvision has no classification model {self.model!r}.{did_you_mean(self.model, known)}")
+            raise UnknownName(
+                f"torchvision has no classification model {self.model!r}.{did_you_mean(self.model, known)}"
+            )
 
     def bare(self) -> TorchvisionModel:
         """The same structure without trained weights."""
@@ -46,8 +48,7 @@ class TorchvisionModel:
 
     def build(self, heads: Sequence[Head], reader: Input, seed: int) -> Classifier:
         """With the trained weights, if any; all else drawn by `seed`. Raises BadInput for weights that do not fit."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with drawn_by(seed):
             model = self._make(reader)
             _drop_auxiliary(model)
             if self.weights not in ("none", "default"):
@@ -62,22 +63,35 @@ class TorchvisionModel:
         from torchvision import models
 
         options: dict[str, Any] = {}
-        if models.get_model_builder(self.model).__module__.endswith("vision_transformer"):  # its positions are of one size
+        if models.get_model_builder(self.model).__module__.endswith(
+            "vision_transformer"
+        ):  # its positions are of one size
             if reader.resize.height != reader.resize.width:
-                raise BadInput(f"{self.model} takes square pictures, not {reader.resize.height} x {reader.resize.width}; change the reader's Resize.")
+                raise BadInput(
+                    f"{self.model} takes square pictures, not {reader.resize.height} x {reader.resize.width}; "
+                    "change the reader's Resize."
+                )
             options["image_size"] = reader.resize.height
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # Inception and GoogLeNet warn that their default may change
-                made: nn.Module = models.get_model(self.model, weights="DEFAULT" if self.weights == "default" else None, **options)
+                warnings.simplefilter(
+                    "ignore", FutureWarning
+                )  # Inception and GoogLeNet warn that their default may change
+                made: nn.Module = models.get_model(
+                    self.model, weights="DEFAULT" if self.weights == "default" else None, **options
+                )
         except OSError as error:
-            raise BadInput(f"the weights of {self.model} cannot be downloaded ({error}); name a local file in `weights`.") from error
+            raise BadInput(
+                f"the weights of {self.model} cannot be downloaded ({error}); name a local file in `weights`."
+            ) from error
         except (ValueError, AssertionError) as error:
-            raise BadInput(f"{self.model} cannot be made for {reader.resize.height} x {reader.resize.width} px: {error}.") from error
+            raise BadInput(
+                f"{self.model} cannot be made for {reader.resize.height} x {reader.resize.width} px: {error}."
+            ) from error
         return made
 
 
-def _drop_auxiliary(model: nn.Module) -> None:
+def _drop_auxiliary(model: Any) -> None:
     """Remove Inception's and GoogLeNet's second classifiers, which would be returned beside the logits in training."""
     for name in ("AuxLogits", "aux1", "aux2"):
         if hasattr(model, name):

@@ -17,7 +17,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class File:
-    """A picture. `file` is relative to the folder, `name` starts at the class; `split` is None without split folders."""
+    """A picture. `file` is relative to the folder, `name` begins with the class; `split` only in split folders."""
 
     file: str
     name: str
@@ -27,7 +27,7 @@ class File:
 
 @dataclass(frozen=True)
 class Masks:
-    """Mask files of each film (by its `file`), all regions and readers that occur, and how many masks belong to no film."""
+    """Mask files of each film (by its `file`), all regions and readers, and how many masks belong to no film."""
 
     of: Mapping[str, Mapping[RegionKey, Path]]
     keys: tuple[RegionKey, ...]
@@ -41,10 +41,11 @@ def find_films(root: Path, masks: Path | None) -> tuple[tuple[File, ...], int]:
     """
     if not root.is_dir():
         raise BadInput(f"folder '{root}' does not exist; give the folder that holds one folder a class.")
-    splits = [name for name in SPLITS if (root / name).is_dir()]
+    splits: list[str | None] = [name for name in SPLITS if (root / name).is_dir()]
     if splits and len(splits) < len(SPLITS):
         raise BadInput(
-            f"folder '{root}' has {', '.join(splits)} only; expected {', '.join(SPLITS)}, or class folders alone."
+            f"folder '{root}' has {' and '.join(map(str, splits))} only; expected {', '.join(SPLITS)}, or class "
+            "folders alone."
         )
     films, ignored = [], 0
     for split in splits or [None]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +17,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from xai_bench.errors import BadInput
-from xai_bench.geometry import Corners, curves, odd_corners, scoliosis_regions
+from xai_bench.geometry import OUTSIDE, Corners, curves, odd_corners, scoliosis_regions
 from xai_bench.images import image_size, read_image
 from xai_bench.registry import dataset
 from xai_bench.samples import SPLITS, Head, Region, RegionKey, Sample, pick_split
 from xai_bench.splits import Fractions, refuse_leak, split_by_patient
 
 _REGIONS = ("scoliosis.R1", "scoliosis.R2", "scoliosis.R1.largest", "scoliosis.R2.largest", "column")
-_TURNED_ROUND = ("a corner is not a number", "exchanged")
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,12 @@ class _Film:
 
     id: str
     patient: str
-    path: Path
+    path: Path = field(repr=False)  # the file's name may point to a person
     shape: tuple[int, int]
     corners: Corners | None
     degrees: float  # the largest of the three angles of the label
     odd: tuple[str, ...]
-    row: bytes  # what the digest covers besides the file
+    row: bytes = field(repr=False)  # what the digest covers besides the file
 
     def read_corners(self) -> NDArray[np.float64] | None:
         return None if self.corners is None else self.corners.copy()
@@ -64,14 +63,15 @@ class _Film:
         }
 
 
-@dataset("aasce", cite="wang2021")
+@dataset("aasce", cite="Wang et al. 2021")
 @dataclass(frozen=True)
 class Aasce:
     """AASCE 2019 spine films: severity classes by the largest Cobb angle, regions derived from the landmarks.
 
     `path` holds `data/training` and `labels/training` as distributed. A class starts at each of `thresholds`
     (degrees); those from `finding_from` degrees on carry the finding. A film whose vertebrae are listed out of order is
-    sorted from top to bottom; one with exchanged corners keeps its label and has no regions; `problems` names both.
+    sorted from top to bottom; one with exchanged corners or a vertebra that is marked twice keeps its label and has no
+    regions; `problems` names both.
     """
 
     path: str
@@ -182,15 +182,15 @@ def _film(name: str, path: Path, fractions: NDArray[np.float64], angles: NDArray
     listed = (fractions.reshape(2, 68).T * [width, height]).reshape(17, 4, 2)
     order = np.argsort(listed.mean(1)[:, 1], kind="stable")
     corners = listed[order]
-    usable = not any(mark in odd for odd in odd_corners(corners, (height, width)) for mark in _TURNED_ROUND)
+    still_odd = odd_corners(corners, (height, width))
     return _Film(
         id=name,
         patient=patient_of(path.name),
         path=path,
         shape=(height, width),
-        corners=corners if usable else None,
+        corners=corners if set(still_odd) <= {OUTSIDE} else None,
         degrees=float(angles.max()),
-        odd=odd_corners(listed, (height, width)),
+        odd=tuple(dict.fromkeys(odd_corners(listed, (height, width)) + still_odd)),
         row=fractions.tobytes() + angles.tobytes(),
     )
 

@@ -92,7 +92,7 @@ class ImageFolder:
         return tuple(sorted({key.name for key in self._folder.masks.keys}))
 
     def samples(self, split: str) -> Sequence[Sample]:
-        """Films of `train`, `validation` or `test`. Raises BadInput for a leaking split or a class with few patients."""
+        """Films of `train`, `validation` or `test`. Raises BadInput for a leaking split or a class of few patients."""
         return pick_split(self._splits, split)
 
     def problems(self) -> Sequence[str]:
@@ -114,9 +114,9 @@ class ImageFolder:
         found = find_masks(masks, films)
         patients, problems = self._patients(films)
         if ignored:
-            problems.append(f"{ignored} files in class folders are not PNG or JPEG and are not used.")
+            problems.append(f"files in class folders that are neither PNG nor JPEG and are not used: {ignored}.")
         if found.stray:
-            problems.append(f"{found.stray} masks belong to no film.")
+            problems.append(f"masks that belong to no film: {found.stray}.")
         return _Folder(films, found, patients, tuple(problems))
 
     def _patients(self, films: Sequence[File]) -> tuple[dict[str, str], list[str]]:
@@ -126,7 +126,7 @@ class ImageFolder:
             return patients_by_pattern(films, self.patient_pattern), []
         if self.patients_csv is not None:
             patients, stray = patients_by_table(films, Path(self.patients_csv))
-            return patients, [f"{stray} rows of patients_csv belong to no film."] if stray else []
+            return patients, [f"rows of patients_csv that belong to no film: {stray}."] if stray else []
         alone = "each film counts as a patient of its own, for neither patient_pattern nor patients_csv is given: "
         return {f.file: f.file for f in films}, [alone + "films of one person may stand in several splits."]
 
@@ -175,7 +175,7 @@ def film_id(film: File) -> str:
     """The class and a pseudonym: file names may hold names, ages or dates, and ids stand in every table.
 
     >>> film_id(File("Normal/a.png", "Normal/a.png", "Normal", None))
-    'Normal-e4f0ad2ec0b4'
+    'Normal-557a0afb7134'
     """
     return f"{film.label}-{_pseudonym(film.file)}"
 

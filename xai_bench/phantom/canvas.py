@@ -19,8 +19,8 @@ class Canvas:
     """Where the body lies on the film.
 
     Points are (x, y) in body units: x from the mid line (to the right), y down from the column's top, 1 = the column's
-    length. `middle` and `top` place that origin, `length` is the unit, all three in film heights. `height`, `width` are the
-    film's pixels; layers have `oversample` times as many each way. A `mirror` of -1 turns left and right around.
+    length. `middle` and `top` place that origin, `length` is the unit, all three in film heights. `height` and `width`
+    are the film's pixels; layers have `oversample` times as many each way.
     """
 
     height: int
@@ -29,7 +29,6 @@ class Canvas:
     top: float
     length: float
     oversample: int
-    mirror: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,19 +47,27 @@ class Canvas:
     def to_film(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Body units to film pixels, where pixel (c, r) covers [c, c + 1) x [r, r + 1)."""
         scale = self.length * self.height
-        return np.stack([self.middle * self.height + self.mirror * points[..., 0] * scale, self.top * self.height + points[..., 1] * scale], -1)
+        return np.stack(
+            [
+                self.middle * self.height + points[..., 0] * scale,
+                self.top * self.height + points[..., 1] * scale,
+            ],
+            -1,
+        )
 
     def reduce(self, layer: Layer, factor: int) -> Layer:
         """A layer with `factor` times fewer rows and columns; each pixel is the mean of what it covers."""
         import cv2
 
-        small: Layer = cv2.resize(layer, (layer.shape[1] // factor, layer.shape[0] // factor), interpolation=cv2.INTER_AREA)
+        small: Layer = cv2.resize(
+            layer, (layer.shape[1] // factor, layer.shape[0] // factor), interpolation=cv2.INTER_AREA
+        )
         return small
 
     def axes(self, coarse: int = 1) -> tuple[Float32[np.ndarray, "1 w"], Float32[np.ndarray, "h 1"]]:
         """Body coordinates of the columns and of the rows of a layer that is `coarse` times smaller."""
         rows, columns = (-(-n // coarse) for n in self.shape)
-        x = self.mirror * ((np.arange(columns) + 0.5) * coarse / self.shape[0] - self.middle) / self.length
+        x = ((np.arange(columns) + 0.5) * coarse / self.shape[0] - self.middle) / self.length
         y = ((np.arange(rows) + 0.5) * coarse / self.shape[0] - self.top) / self.length
         return x[None].astype(np.float32), y[:, None].astype(np.float32)
 
@@ -76,12 +83,15 @@ class Canvas:
         """Set the inside of polygons, one after the other; each may have its own value."""
         import cv2
 
-        pixels = np.rint((self.to_film(polygons) * self.oversample - 0.5) * (1 << _SHIFT)).astype(np.int32)
+        fixed_point = np.rint((self.to_film(polygons) * self.oversample - 0.5) * (1 << _SHIFT))
+        pixels = fixed_point.astype(np.int32, order="C")
         values = np.broadcast_to(np.asarray(value, float), pixels.shape[:-2]).ravel().tolist()
         for outline, gray in zip(pixels.reshape(-1, *pixels.shape[-2:]), values, strict=True):
             cv2.fillPoly(layer, [outline], gray, shift=_SHIFT)
 
-    def ribbon(self, layer: Layer, paths: Paths, half_width: float | NDArray[np.float64], value: float | NDArray[np.float64]) -> None:
+    def ribbon(
+        self, layer: Layer, paths: Paths, half_width: float | NDArray[np.float64], value: float | NDArray[np.float64]
+    ) -> None:
         """Set bands along paths; the half width may change from path to path and along them."""
         along = np.empty_like(paths)
         along[..., 1:-1, :] = paths[..., 2:, :] - paths[..., :-2, :]
@@ -99,7 +109,7 @@ class Canvas:
         return blurred
 
     def cloud(self, rng: np.random.Generator, size: float, octaves: int = 1) -> Layer:
-        """Smooth noise with zero mean and unit standard deviation; blobs of `size` body units, halved in each octave."""
+        """Smooth noise, mean 0, standard deviation about 1; blobs of `size` body units, halved in each octave."""
         import cv2
 
         total = self.blank()
@@ -107,7 +117,8 @@ class Canvas:
             cells = [max(2, round(n / (size * self.unit) * 2**octave)) + 3 for n in self.shape]
             grid = rng.standard_normal(cells, np.float32)
             total += cv2.resize(grid, self.shape[::-1], interpolation=cv2.INTER_CUBIC) * 0.6**octave
-        return total / np.float32(np.sqrt(0.5 * sum(0.36**k for k in range(octaves))))
+        # Cubic interpolation keeps 0.72 of white noise's variance, averaged over the places between the grid points.
+        return total / np.float32(np.sqrt(0.72 * sum(0.36**k for k in range(octaves))))
 
 
 def ellipse(center: Paths | list[float], radii: Paths | list[float], angle: float | NDArray[np.float64] = 0.0) -> Paths:

@@ -1,7 +1,7 @@
-"""From attenuation to gray values: quantum noise, window, tone, the collimator's edge. None of it looks at the column."""
+"""From attenuation to gray values: quantum noise, window, tone, the collimator's edge. None looks at the column."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from xai_bench.phantom.canvas import Canvas, Layer
 from xai_bench.phantom.chance import Chance
@@ -10,9 +10,9 @@ from xai_bench.phantom.chance import Chance
 def expose(canvas: Canvas, chance: Chance, attenuation: Layer) -> UInt8[np.ndarray, "height width"]:
     """A film of 0 to 255, bright = dense.
 
-    Photons per pixel fall as exp(-attenuation), so that the noise of -log(photons) grows with its square root (the normal
-    limit of Poisson noise). Window and noise field are drawn from the film's own numbers, never measured on the picture:
-    a change of the column changes no pixel elsewhere.
+    Photons per pixel fall as exp(-attenuation), and the noise of -log(photons) is one over their square root (the
+    normal limit of Poisson noise). Window and noise field are drawn from the film's own numbers, never measured on the
+    picture: a change of the column changes no pixel elsewhere.
     """
     import cv2
 
@@ -21,12 +21,21 @@ def expose(canvas: Canvas, chance: Chance, attenuation: Layer) -> UInt8[np.ndarr
     photons = np.exp(rng.uniform(np.log(6000), np.log(60000))) * np.exp(-small)
     quanta = rng.standard_normal(small.shape, np.float32)
     quanta = 0.75 * quanta + 0.25 * cv2.blur(quanta, (3, 3), borderType=cv2.BORDER_REPLICATE) * 3
-    low, high, gamma = rng.uniform(0.2, 0.6), rng.uniform(2.3, 2.8), rng.uniform(0.85, 1.15)
-    shading = rng.normal(0, 0.05) * np.linspace(-1, 1, canvas.width) + rng.normal(0, 0.05) * np.linspace(-1, 1, canvas.height)[:, None]
-    gray = np.clip((small + quanta / np.sqrt(photons) + shading - low) / (high - low), 0, 1.25) ** gamma
+    low, high, gamma = rng.uniform(0.1, 0.65), rng.uniform(2.1, 3.1), np.exp(rng.uniform(-0.3, 0.35))
+    gray = (small + quanta / np.sqrt(photons) + _shading(canvas, rng) - low) / (high - low)
+    gray = np.clip(gray, 0, 1.25) ** gamma
     gray = 1 - np.exp(-1.2 * gray**1.15)  # the toe and the shoulder of a film's tone curve
     film = gray / (1 - np.exp(-1.2 * 1.25**1.15)) * _shutter(canvas, chance)
-    return np.clip(np.rint(film * 255), 0, 255).astype(np.uint8)
+    grays: UInt8[np.ndarray, "height width"] = np.clip(np.rint(film * 255), 0, 255).astype(np.uint8)
+    return grays
+
+
+def _shading(canvas: Canvas, rng: np.random.Generator) -> Float[np.ndarray, "height width"]:
+    """Uneven exposure; a third of the films are stitched from two, and the seam shows."""
+    x, y = np.linspace(-1, 1, canvas.width), np.linspace(-1, 1, canvas.height)[:, None]
+    seam = np.clip((y - rng.uniform(-0.3, 0.3)) * canvas.height / 6, 0, 1) * (rng.random() < 0.33)
+    shading: Float[np.ndarray, "height width"] = rng.normal(0, 0.05) * x + rng.normal(0, 0.05) * y
+    return shading + rng.normal(0, 0.08) * seam
 
 
 def _shutter(canvas: Canvas, chance: Chance) -> Layer:

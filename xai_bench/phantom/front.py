@@ -34,7 +34,7 @@ def front_image(chance: Chance, shape: tuple[int, int], bent: Column) -> UInt8[n
     canvas = replace(fine, oversample=fine.oversample // 2)  # tissue is soft: half the bones' resolution is enough
     bones = fine.reduce(_bones(fine, chance, bent), 2)
     rng = chance.patient("density")
-    bones *= rng.uniform(0.85, 1.15) * (1 + 0.07 * canvas.cloud(rng, 0.012, octaves=2))
+    bones *= rng.uniform(0.85, 1.15) * (1 + 0.06 * canvas.cloud(rng, 0.02, octaves=2))
     return expose(canvas, chance, soft_tissue(canvas, chance) + bones)
 
 

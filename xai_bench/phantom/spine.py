@@ -1,6 +1,6 @@
 """The column seen from the front: vertebrae T1 to L5 along a curve with a Cobb angle that one sets.
 
-Everything is in body units (see canvas.py): the column is 1 long, x is 0 on the mid line, y is 0 at T1's upper end plate.
+Everything is in body units (see canvas.py): the column is 1 long, x is 0 on the mid line, y is 0 at T1's upper end.
 Sizes of the bodies are medians of adolescents' standing films (AASCE 2019: Wu et al. 2017), as shares of the length.
 """
 
@@ -71,16 +71,16 @@ def _bend(chance: Chance) -> Bend:
     rng = chance.patient("curve")
     side = rng.choice([-1.0, 1.0])
     if rng.random() < 0.55:
-        return np.array([[rng.uniform(0.3, 0.78), rng.uniform(0.11, 0.135), side]])
+        return np.array([[rng.uniform(0.3, 0.78), rng.uniform(0.125, 0.155), side]])
     upper, lower = rng.uniform(0.26, 0.36), rng.uniform(0.66, 0.76)
     balance = rng.uniform(0.7, 1.4)
-    return np.array([[upper, rng.uniform(0.1, 0.12), side], [lower, rng.uniform(0.1, 0.12), -side * balance]])
+    return np.array([[upper, rng.uniform(0.105, 0.125), side], [lower, rng.uniform(0.105, 0.125), -side * balance]])
 
 
 def _tilt(bend: Bend, s: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     """Direction of the column in radians (0 = straight down) at arc length s: the slope of Gaussian bumps."""
     z = (s[:, None] - bend[:, 0]) / bend[:, 1]
-    tilt: Float[np.ndarray, "n"] = -(z * np.exp(0.5 - z**2 / 2) * bend[:, 2]).sum(1)
+    tilt: Bend = -(z * np.exp(0.5 - z**2 / 2) * bend[:, 2]).sum(1)
     return tilt
 
 

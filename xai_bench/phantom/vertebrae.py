@@ -7,14 +7,14 @@ from xai_bench.phantom.canvas import Canvas, Layer, Paths, ellipse
 from xai_bench.phantom.spine import Column
 
 _B = np.linspace(-1, 1, 9)
-_WAIST = 0.09  # how far the sides of a body are drawn in at its middle
+_WAIST = 0.12  # how far the sides of a body are drawn in at its middle
 _RIGHT = np.stack([1 - _WAIST * (1 - _B**2), _B], 1)
 _LEFT = (_RIGHT * [-1, 1])[::-1]
 _PLATE = np.stack([_B * 0.97, np.zeros(9)], 1)
 
 
 def place(quads: Float[np.ndarray, "v 4 2"], shapes: Float[np.ndarray, "*v n 2"]) -> Float[np.ndarray, "v n 2"]:
-    """From vertebrae's own coordinates (-1 to 1 from left to right and from top to bottom) to where their corners lie."""
+    """From vertebrae's own coordinates (-1 to 1, left to right and top to bottom) to where their corners lie."""
     a, b = (shapes[..., :1] + 1) / 2, (shapes[..., 1:] + 1) / 2
     top_left, top_right, bottom_left, bottom_right = np.moveaxis(quads[:, :, None], 1, 0)
     placed: Float[np.ndarray, "v n 2"]
@@ -32,7 +32,7 @@ def bodies(canvas: Canvas, quads: Float[np.ndarray, "v 4 2"]) -> Layer:
     for end in (-1, 1):
         rim = _PLATE + np.stack([0 * _B, end * (0.95 - 0.13 * (1 - _B**2))], 1)
         canvas.ribbon(layer, place(quads, rim), 0.0016, 0.6)
-        canvas.ribbon(layer, place(quads, _PLATE + [0, end * 0.97]), np.maximum(0.002, 0.042 * high), 1.0)
+        canvas.ribbon(layer, place(quads, _PLATE + np.array([0, end * 0.97])), np.maximum(0.002, 0.042 * high), 1.0)
     return layer
 
 
@@ -53,13 +53,13 @@ def posterior(canvas: Canvas, column: Column) -> Layer:
         _process(canvas, layer, quads, lumbar, side)
         facet = np.stack([side * (0.42 + 0.08 * lumbar) + turn, 0.98 + 0 * turn], 1)
         canvas.fill(layer, place(quads, ellipse(facet, [0.15, 0.46], 0.22 * side)), 0.25 + 0.2 * lumbar)
-    canvas.fill(layer, place(quads, ellipse(aside + [0, 0.4], [0.36, 0.34])), 0.25)
+    canvas.fill(layer, place(quads, ellipse(aside + np.array([0, 0.4]), [0.36, 0.34])), 0.15)
     for side in (-1.0, 1.0):
         pedicle = np.stack([side * (0.6 - 0.03 * lumbar) + 0.8 * turn, -0.25 + 0 * turn], 1)
-        canvas.fill(layer, place(quads, ellipse(pedicle, [0.21, 0.46])), 1.0)
-        canvas.fill(layer, place(quads, ellipse(pedicle, [0.115, 0.3])), 0.4)
-    canvas.fill(layer, place(quads, ellipse(1.15 * aside + [0, 0.62], [0.105, 0.46])), 1.0)
-    canvas.fill(layer, place(quads, ellipse(1.15 * aside + [0, 0.58], [0.045, 0.3])), 0.6)
+        canvas.fill(layer, place(quads, ellipse(pedicle, [0.2, 0.48])), 1.0)
+        canvas.fill(layer, place(quads, ellipse(pedicle, [0.11, 0.3])), 0.3)
+    canvas.fill(layer, place(quads, ellipse(1.15 * aside + np.array([0, 0.62]), [0.105, 0.5])), 1.15)
+    canvas.fill(layer, place(quads, ellipse(1.15 * aside + np.array([0, 0.58]), [0.045, 0.3])), 0.6)
     return layer
 
 
@@ -71,4 +71,4 @@ def _process(
     x = np.stack([0.75 + 0 * reach, 1.15 + 0 * reach, reach], 1) * side
     y = np.stack([-0.15 + 0 * rise, rise + 0.08, rise], 1)
     paths: Paths = place(quads, np.stack([x, y], -1))
-    canvas.ribbon(layer, paths, np.array([0.012, 0.008, 0.0085]), 0.38)
+    canvas.ribbon(layer, paths, np.array([0.012, 0.008, 0.0085]), 0.45)

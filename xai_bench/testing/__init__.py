@@ -14,10 +14,11 @@ They need no test framework: each raises AssertionError with one sentence that s
 from xai_bench.testing.classifiers import check_classifier
 from xai_bench.testing.datasets import check_dataset
 from xai_bench.testing.explainers import check_explainer
-from xai_bench.testing.fixtures import tiny_batch, tiny_classifier, tiny_regions, tiny_training
+from xai_bench.testing.fixtures import box_classifier, tiny_batch, tiny_classifier, tiny_regions, tiny_training
 from xai_bench.testing.metrics import check_metric
 
 __all__ = [
+    "box_classifier",
     "check_classifier",
     "check_dataset",
     "check_explainer",

@@ -30,8 +30,15 @@ def check_classifier(classifier: Classifier, images: Float[Tensor, "b c h w"] | 
 def _check_logits(classifier: Classifier, images: Tensor) -> None:
     who, wanted = classifier.architecture, (len(images), classifier.n_logits)
     with torch.no_grad():
-        logits, again, color = classifier(images), classifier(images), classifier(images.mean(1, keepdim=True).expand(-1, 3, -1, -1))
-    expect(tuple(logits.shape) == wanted, f"{who} returns logits of shape {tuple(logits.shape)}; expected {wanted}, one for each class.")
+        logits, again, color = (
+            classifier(images),
+            classifier(images),
+            classifier(images.mean(1, keepdim=True).expand(-1, 3, -1, -1)),
+        )
+    expect(
+        tuple(logits.shape) == wanted,
+        f"{who} returns logits of shape {tuple(logits.shape)}; expected {wanted}, one for each class.",
+    )
     expect(logits.dtype == torch.float32, f"{who} returns {logits.dtype}; expected float32 logits.")
     expect(bool(logits.isfinite().all()), f"{who} returns NaN or infinite logits for ordinary pictures.")
     expect(torch.equal(logits, again), f"{who} returns other logits for the same pictures in eval mode; is dropout on?")
@@ -62,7 +69,10 @@ def _check_gradient(classifier: Classifier, images: Tensor) -> None:
     if found is None:
         raise AssertionError(f"{who} has no gradient with respect to the pictures; set differentiable = False.")
     expect(bool(found.isfinite().all()), f"{who}: the gradient with respect to the pictures is NaN or infinite.")
-    expect(bool(found.any()), f"{who}: the gradient with respect to the pictures is 0 everywhere; set differentiable = False.")
+    expect(
+        bool(found.any()),
+        f"{who}: the gradient with respect to the pictures is 0 everywhere; set differentiable = False.",
+    )
 
 
 def _check_hash(classifier: Classifier) -> None:
@@ -74,7 +84,9 @@ def _check_hash(classifier: Classifier) -> None:
             weight.flatten()[0] += 1
             after = classifier.weights_hash()
             weight.copy_(kept)
-        expect(after != before, f"{who}: weights_hash does not notice a change of {name}; it must cover every parameter.")
+        expect(
+            after != before, f"{who}: weights_hash does not notice a change of {name}; it must cover every parameter."
+        )
     expect(classifier.weights_hash() == before, f"{who}: weights_hash does not come back with the weights.")
 
 
@@ -82,7 +94,10 @@ def _check_layer(classifier: Classifier, images: Tensor) -> None:
     who = classifier.architecture
     if classifier.cam_layer is None:
         convolutions = sum(isinstance(m, nn.Conv2d) for m in classifier.modules())
-        expect(convolutions < 2, f"{who} has {convolutions} convolutions and no cam_layer; name the layer that CAM methods look at.")
+        expect(
+            convolutions < 2,
+            f"{who} has {convolutions} convolutions and no cam_layer; name the layer that CAM methods look at.",
+        )
         return
     ran: list[int] = []
     handle = classifier.layer().register_forward_hook(lambda *_: ran.append(1))
@@ -91,4 +106,7 @@ def _check_layer(classifier: Classifier, images: Tensor) -> None:
             classifier(images)
     finally:
         handle.remove()
-    expect(bool(ran), f"{who}: its cam_layer {classifier.cam_layer!r} does not run in the forward pass; name another layer.")
+    expect(
+        bool(ran),
+        f"{who}: its cam_layer {classifier.cam_layer!r} does not run in the forward pass; name another layer.",
+    )

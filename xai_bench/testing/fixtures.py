@@ -17,7 +17,7 @@ from xai_bench.seeding import generator
 
 
 def tiny_classifier(seed: int = 0) -> Classifier:
-    """Two convolutions with batch norm, three classes, random weights; for pictures of 32 x 48 pixels, one or three channels.
+    """Two convolutions with batch norm, three classes, random weights; for pictures of 32 x 48 pixels.
 
     >>> tiny_classifier()(torch.zeros(2, 1, 32, 48)).shape
     torch.Size([2, 3])
@@ -32,16 +32,36 @@ def tiny_classifier(seed: int = 0) -> Classifier:
             nn.ReLU(inplace=True),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(8, 3),
         )
-        with torch.no_grad():
-            model[7].weight.mul_(8)  # else all pictures have nearly the same probabilities
+        last = nn.Linear(8, 3)
     head = Head("finding", ("normal", "mild", "severe"))
-    return Classifier(model, [head], reader=Input(Resize(32, 48)), mean=(0.5,), std=(0.25,), cam_layer="4").eval()
+    reader = Input(Resize(32, 48))
+    made = Classifier(model.append(last), [head], reader=reader, mean=(0.5,), std=(0.25,), cam_layer="4").eval()
+    with torch.no_grad():  # else all pictures have nearly the same probabilities
+        last.weight.mul_(50)
+        last.bias.sub_(made(tiny_batch(made).images).mean(0))
+    return made
+
+
+class _Box(nn.Module):
+    def __init__(self, rows: slice, columns: slice) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.gain = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        z = self.gain * (images[:, :, self.rows, self.columns].mean((1, 2, 3)) - 0.5)
+        return torch.stack([-z, z], 1)
+
+
+def box_classifier(rows: slice, columns: slice) -> Classifier:
+    """Known evidence: class `bright` is the mean brightness inside one box of the 32 x 48 picture, and nothing else."""
+    head = Head("finding", ("dark", "bright"))
+    return Classifier(_Box(rows, columns), [head], reader=Input(Resize(32, 48))).eval()
 
 
 def tiny_batch(classifier: Classifier, count: int = 4, seed: int = 0) -> Batch:
-    """Smooth gray pictures at the classifier's size; the last one is letterboxed, the first one's spacing is unknown."""
+    """Smooth gray pictures at the classifier's size; the last is letterboxed, the first one's spacing is unknown."""
     h, w = classifier.reader.resize.height, classifier.reader.resize.width
     noise = torch.stack([torch.rand(1, 6, 6, generator=generator(seed, f"picture {i}")) for i in range(count)])
     images = F.interpolate(noise, (h, w), mode="bicubic", align_corners=False).clamp(0, 1)
@@ -51,13 +71,13 @@ def tiny_batch(classifier: Classifier, count: int = 4, seed: int = 0) -> Batch:
     spacing[0] = torch.nan
     targets = torch.arange(count) % classifier.n_logits
     ids = tuple(f"picture {i}" for i in range(count))
-    return Batch(images * content[:, None], targets, ids, content, None, spacing)
+    return Batch(images * content[:, None], targets, ids, content, None, spacing).to(classifier.device)
 
 
 def tiny_regions(batch: Batch) -> Bool[Tensor, "b h w"]:
     """One box for each picture, at different places inside the content."""
     b, h, w = batch.content.shape
-    regions = torch.zeros(b, h, w, dtype=torch.bool)
+    regions = torch.zeros_like(batch.content)
     for i in range(b):
         top, left = (i * h // 5) % (h // 2), w // 4 + (i * w // 7) % (w // 4)
         regions[i, top : top + h // 4, left : left + w // 5] = True

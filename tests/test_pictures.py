@@ -1,0 +1,59 @@
+"""Films are read once, in any order, within a bound of memory; an unreadable one does not stop the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from xai_bench.errors import BadInput
+from xai_bench.inputs import Input, Resize
+from xai_bench.pictures import Pictures, TrainingFilms
+from xai_bench.samples import Fixed, Sample
+
+
+def test_films_are_read_once_and_in_the_order_asked_for(side_films: Fixed) -> None:
+    count: list[str] = []
+
+    def counted(s: Sample) -> Sample:
+        return replace(s, read_image=lambda: (count.append(s.id), s.read_image())[1])
+
+    films = [counted(s) for s in side_films.samples("test")]
+    pictures = Pictures({s.id: s for s in films}, Input(Resize(16, 16)))
+    ids = [films[3].id, films[0].id, films[3].id]
+    assert [p.sample.id for p in pictures.readable(ids, regions=False)] == ids
+    pictures.readable(ids, regions=False)
+    assert sorted(count) == sorted(set(ids))
+
+
+def test_memory_is_bounded_and_pictures_stay_the_same(side_films: Fixed) -> None:
+    samples = {s.id: s for s in side_films.samples("test")}
+    small = Pictures(samples, Input(Resize(32, 32)), keep_bytes=3 * 32 * 32 * 5)
+    large = Pictures(samples, Input(Resize(32, 32)))
+    for a, b in zip(small.readable(list(samples), regions=False), large.readable(list(samples), regions=False), strict=True):
+        assert torch.equal(a.image, b.image)
+    assert len(small._kept) <= 3 < len(large._kept)
+
+
+def test_an_unreadable_film_has_its_reason(side_films: Fixed) -> None:
+    def broken() -> np.ndarray:
+        raise BadInput("picture 'x' is cut off; export it again.")
+
+    first, second, *_ = side_films.samples("test")
+    pictures = Pictures({"x": replace(first, id="x", read_image=broken), second.id: second}, Input(Resize(8, 8)))
+    assert [p is None for p in pictures.read(["x", second.id], regions=False)] == [True, False]
+    with pytest.raises(BadInput, match="cut off; export it again"):
+        pictures.readable([second.id, "x"], regions=False)
+
+
+def test_training_films_come_with_their_regions_by_name(side_films: Fixed) -> None:
+    samples = {s.id: s for s in side_films.samples("train")}
+    films = TrainingFilms(Pictures(samples, Input(Resize(32, 32))), dict.fromkeys(samples, 0), ("square",), batch_size=10)
+    seen = 0
+    for batch, regions in films:
+        assert len(batch) <= 10 and list(regions) == ["square"]
+        assert regions["square"].sum((1, 2)).tolist() == [64] * len(batch)
+        with pytest.raises(KeyError):
+            regions["other"]
+        seen += len(batch)
+    assert seen == 24

@@ -1,0 +1,182 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xai_bench_metrics._contract import CONSTANT
+from xai_bench_metrics.pointing_game import NO_SPACING, PointingGame, near, row_gap
+
+from xai_bench.errors import BadInput
+from xai_bench.protocols import Batch, Case
+
+
+def make_case(
+    saliency: torch.Tensor, region: torch.Tensor, content: torch.Tensor | None = None, spacing: object = None
+) -> Case:
+    b, h, w = saliency.shape
+    shown = torch.ones(b, h, w, dtype=torch.bool) if content is None else content
+    millimeters = (
+        torch.full((b, 2), float("nan"))
+        if spacing is None
+        else torch.as_tensor(spacing, dtype=torch.float32).expand(b, 2)
+    )
+    batch = Batch(
+        torch.zeros(b, 1, h, w), torch.zeros(b, dtype=torch.long), tuple(map(str, range(b))), shown, None, millimeters
+    )
+    return Case(None, batch, None, saliency, region, ("drawn",) * b)
+
+
+def slow_score(
+    saliency: np.ndarray, region: np.ndarray, content: np.ndarray, units: tuple[float, float], tolerance: float
+) -> float:
+    """Word for word: of the tied maxima of the positive part, the share within the tolerance (and rounding)."""
+    inside = [(r, c) for r, c in np.ndindex(saliency.shape) if content[r, c]]
+    best = max(max(saliency[p], 0) for p in inside)
+    peaks = [p for p in inside if max(saliency[p], 0) == best]
+    drawn = [p for p in inside if region[p]]
+    hits = [
+        any(math.hypot((r - y) * units[0], (c - x) * units[1]) <= tolerance * (1 + 1e-6) for y, x in drawn)
+        for r, c in peaks
+    ]
+    return sum(hits) / len(hits)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 8), st.floats(0.31, 3), st.floats(0.31, 3))
+def test_equals_the_definition(seed: int, tolerance: float, row_mm: float, column_mm: float) -> None:
+    rng = np.random.default_rng(seed)
+    h, w = rng.integers(3, 9, 2)
+    saliency = rng.integers(-2, 3, (2, h, w)).astype(np.float32)
+    region, content = rng.random((2, h, w)) < 0.15, rng.random((2, h, w)) < 0.8
+    region[:, h // 2, w // 2] = content[:, h // 2, w // 2] = True
+    metric = PointingGame(tolerance_px=tolerance * 30, tolerance_mm=tolerance)
+    spacing = torch.tensor([row_mm, column_mm]).double()
+    result = metric(make_case(*map(torch.from_numpy, (saliency, region, content)), spacing=spacing))
+    units = tuple(spacing.float().double().tolist())
+    for name, pixel, reach in zip(
+        metric.scores, [(1, 1), (224 / w,) * 2, units], [0, tolerance * 30, tolerance], strict=True
+    ):
+        for n in range(2):
+            expected = slow_score(saliency[n], region[n], content[n], pixel, reach)
+            assert result.scores[name][n].item() == pytest.approx(expected), name
+
+
+def test_the_tolerance_is_a_closed_euclidean_distance_in_scaled_pixels() -> None:
+    region = torch.zeros(1, 448, 448, dtype=torch.bool)
+    region[0, 200, 200] = True
+    metric = PointingGame(tolerance_px=15.0)  # 30 pixels here
+    for offset, hit in [((18, 24), 1), ((0, 30), 1), ((18, 25), 0), ((31, 0), 0)]:
+        saliency = torch.zeros(1, 448, 448)
+        saliency[0, 200 + offset[0], 200 + offset[1]] = 1
+        assert metric(make_case(saliency, region)).scores["pointing_15px"].item() == hit
+
+
+def test_a_spacing_that_is_not_exact_in_binary_still_reaches_its_last_pixel() -> None:
+    region = torch.zeros(1, 1, 224, dtype=torch.bool)
+    region[0, 0, 0] = True
+    assert near(row_gap(region), torch.full((1, 2), 0.1).double(), 15.0)[0, 0].nonzero().max() == 150
+
+
+def test_tied_maxima_score_their_share_of_hits() -> None:
+    saliency = torch.tensor([[[5.0, 5, 5, 5, 0, 0, 0, 0]]])
+    region = torch.tensor([[[True, False, False, False, False, False, False, False]]])
+    result = PointingGame(tolerance_px=0.0)(make_case(saliency, region))
+    assert result.scores["hit_rate"].item() == 1 / 4
+    assert result.reasons[0].text == "no spacing"
+    assert result.reason("hit_rate", 0) is None
+
+
+def test_a_constant_map_scores_its_analytic_chance_and_is_marked() -> None:
+    content = torch.ones(1, 28, 28, dtype=torch.bool)
+    content[:, :, :4] = False
+    region = torch.zeros_like(content)
+    region[0, 10:14, 4:8] = True
+    metric = PointingGame(tolerance_px=8.0, tolerance_mm=None)  # one pixel of 28
+    for saliency in (torch.full((1, 28, 28), 3.0), torch.zeros(1, 28, 28), -torch.rand(1, 28, 28) - 1):
+        result = metric(make_case(saliency, region, content))
+        assert result.reasons == (CONSTANT,)
+        assert result.scores["hit_rate"].item() == 16 / (28 * 24)
+        # A plus-shaped neighborhood adds a side to each of the 4 sides, but the left one is padding.
+        assert result.scores["pointing_8px"].item() == (16 + 3 * 4) / (28 * 24)
+
+
+def test_a_random_map_scores_chance_within_three_standard_errors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws, size = 4000, 32
+    region = torch.zeros(1, size, size, dtype=torch.bool)
+    region[0, 5:12, 20:30] = True
+    metric = PointingGame()
+    chance = metric(make_case(torch.zeros(1, size, size), region, spacing=[2.0, 3.0])).scores
+    random = torch.rand(draws, size, size, generator=generator)
+    found = metric(make_case(random, region.expand(draws, size, size), spacing=[2.0, 3.0])).scores
+    for name, values in found.items():
+        error = (chance[name] * (1 - chance[name]) / draws).sqrt()
+        assert abs(values.mean() - chance[name]) < 3 * error, name
+
+
+def test_the_region_itself_beats_every_control() -> None:
+    generator = torch.Generator().manual_seed(1)
+    size, films = 32, 20
+    region = torch.zeros(films, size, size, dtype=torch.bool)
+    for n in range(films):
+        r, c = torch.randint(0, size - 6, (2,), generator=generator).tolist()
+        region[n, r : r + 6, c : c + 4] = True
+    at = torch.arange(size) - (size - 1) / 2
+    center = torch.exp(-(at[:, None] ** 2 + at**2) / 50).expand(films, size, size)
+    controls = [
+        torch.rand(films, size, size, generator=generator),
+        center,
+        torch.zeros(films, size, size),
+        region.roll(1, 0).float(),
+    ]
+    metric = PointingGame(tolerance_px=0.0, tolerance_mm=None)
+    oracle = metric(make_case(region.float(), region)).scores["hit_rate"]
+    assert oracle.eq(1).all()
+    assert all(metric(make_case(control, region)).scores["hit_rate"].mean() < 0.9 for control in controls)
+
+
+def test_without_spacing_only_the_millimeter_score_is_missing() -> None:
+    region = torch.ones(3, 2, 2, dtype=torch.bool)
+    spacing = [[1.0, 1.0], [float("nan"), float("nan")], [0.0, 1.0]]
+    result = PointingGame()(make_case(torch.rand(3, 2, 2), region, spacing=spacing))
+    assert [result.reason("pointing_10mm", n) for n in range(3)] == [None, NO_SPACING, NO_SPACING]
+    assert result.scores["pointing_10mm"].isnan().tolist() == [False, True, True]
+    assert result.scores["hit_rate"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_no_distance_is_refused(value: float) -> None:
+    with pytest.raises(BadInput, match="tolerance"):
+        PointingGame(tolerance_px=value)
+
+
+def quantus_score(saliency: np.ndarray, region: np.ndarray, **options: bool) -> float:
+    from quantus.metrics.localisation.pointing_game import PointingGame as Peer
+
+    peer = Peer(disable_warnings=True, **options)
+    return float(peer.evaluate_batch(a_batch=saliency[None], s_batch=region[None])[0])
+
+
+def test_quantus_agrees_where_the_peak_is_single_and_the_region_is_not_empty() -> None:
+    rng = np.random.default_rng(2)
+    saliency, region = rng.random((8, 6, 6)).astype(np.float32), rng.random((8, 6, 6)) < 0.4
+    found = PointingGame()(make_case(torch.from_numpy(saliency), torch.from_numpy(region))).scores["hit_rate"]
+    assert found.tolist() == [quantus_score(s, r) for s, r in zip(saliency, region, strict=True)]
+
+
+def test_f1_quantus_counts_an_empty_region_as_a_hit_and_we_exclude_it() -> None:
+    saliency, region = np.random.default_rng(3).random((4, 4)).astype(np.float32), np.zeros((4, 4), bool)
+    assert quantus_score(saliency, region) == 1
+    result = PointingGame()(make_case(torch.from_numpy(saliency[None]), torch.from_numpy(region[None])))
+    assert result.scores["hit_rate"].isnan().all()
+    assert result.reasons[0].state == "excluded"
+
+
+def test_f2_quantus_gives_a_constant_map_a_hit_and_we_give_it_chance() -> None:
+    saliency, region = np.ones((4, 4), np.float32), np.zeros((4, 4), bool)
+    region[0, 0] = True
+    assert quantus_score(saliency, region) == 1
+    result = PointingGame()(make_case(torch.from_numpy(saliency[None]), torch.from_numpy(region[None])))
+    assert result.scores["hit_rate"].item() == 1 / 16

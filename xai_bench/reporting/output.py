@@ -1,0 +1,39 @@
+"""A run's files: tables in four forms, figures, tidy rows, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xai_bench.errors import BadInput
+from xai_bench.reporting.figures import run_figures, save
+from xai_bench.reporting.html import page
+from xai_bench.reporting.table import to_csv, to_latex, to_markdown
+from xai_bench.reporting.tables import run_tables
+
+if TYPE_CHECKING:
+    from xai_bench.run import Run
+
+
+def write_run(run: Run, folder: Path) -> Path:
+    """Writes `report.html`, `tables/*.{csv,md,tex}`, `figures/*.{pdf,png}` and `rows.parquet`; gives the report's path.
+
+    Raises BadInput where the folder cannot be written.
+    """
+    try:
+        for part in ("tables", "figures"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        for table in run_tables(run, full=True):
+            for suffix, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
+                (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
+        for name, figure in run_figures(run).items():
+            save(figure, folder / "figures", name)
+        run.rows.to_parquet(folder / "rows.parquet", index=False)
+        report = folder / "report.html"
+        unfinished = report.with_suffix(".part")
+        unfinished.write_text(page(run), encoding="utf-8")
+        return unfinished.replace(report)
+    except OSError as error:
+        raise BadInput(
+            f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder."
+        ) from None

@@ -1,0 +1,180 @@
+"""Tables about sets: stability and other summaries, what it cost, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from xai_bench.reporting.estimates import ARROWS
+from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, readable, with_interval
+from xai_bench.statistics import Interval
+
+if TYPE_CHECKING:
+    from xai_bench.run import Run
+
+WIDTH = 5
+NULL = "_null"  # a summary's score of this ending is what unrelated pictures reach
+
+
+def summary_tables(run: Run) -> list[Table]:
+    """One table for each summary: a row a method, a column a score, a block for each classifier or pair of them."""
+    if not len(run.summaries):
+        return []
+    tables = []
+    for name, rows in run.summaries.assign(other=run.summaries.other_classifier.fillna("")).groupby(
+        "summary", sort=False
+    ):
+        shown = [s for s in dict.fromkeys(rows.score_name) if not s.endswith(NULL)]
+        parts = [shown[i : i + WIDTH] for i in range(0, len(shown), WIDTH)]
+        tables += [_summary_table(run, str(name), rows, part, i) for i, part in enumerate(parts)]
+    return tables
+
+
+def _summary_table(run: Run, name: str, rows: pd.DataFrame, shown: Sequence[str], part: int) -> Table:
+    groups = []
+    for (first, other), own in rows.assign(other=rows.other_classifier.fillna("")).groupby(
+        ["classifier", "other"], sort=False
+    ):
+        heading = f"{first} and {other}" if other else f"twins of {first}"
+        lines = tuple(_summary_line(str(x), mine, shown) for x, mine in own.groupby("explainer", sort=False))
+        groups.append(Rows(heading, lines))
+    better = dict(zip(rows.score_name, rows.better, strict=True))
+    columns = (
+        Column("method", left=True),
+        *(Column(f"{readable(s)} {ARROWS.get(better[s], '')}".strip()) for s in shown),
+    )
+    has_null = any(f"{s}{NULL}" in better for s in shown)
+    title = readable(name).capitalize()
+    caption = (
+        "Value, its interval in brackets, and n; intervals are conditional on these classifiers. "
+        + ("Null: what maps of unrelated films reach; a value inside the null band says nothing. " if has_null else "")
+        + f"Run {run.key}."
+    )
+    return Table(f"{name}_{part + 1}", title, caption, columns, tuple(groups), tuple(_summary_notes(rows)))
+
+
+def _summary_line(explainer: str, mine: pd.DataFrame, shown: Sequence[str]) -> tuple[Cell, ...]:
+    by_name = {r.score_name: r for r in mine.itertuples()}
+    cells = [_summary_cell(by_name.get(s), by_name.get(f"{s}{NULL}")) for s in shown]
+    return (Cell(readable(explainer)), *cells)
+
+
+def _summary_cell(row: Any, null: Any) -> Cell:
+    if row is None:
+        return Cell(DASH, mark="muted")
+    found = _interval(row)
+    numbers = {"value": row.value, "low": found.low, "high": found.high, "n": row.n}
+    small = [f"n {row.n}"]
+    if null is not None:
+        band = _interval(null)
+        small.append(
+            f"null {number(null.value)}" + (f" [{number(band.low)}, {number(band.high)}]" if band.known else "")
+        )
+        numbers |= {"null": null.value, "null_low": band.low, "null_high": band.high}
+    return Cell(with_interval(row.value, found) if found.known else number(row.value), "; ".join(small), numbers)
+
+
+def _interval(row: Any) -> Interval:
+    low, high = (float("nan") if v is None else float(v) for v in (row.low, row.high))
+    return Interval(low, high, "", row.n, 0)
+
+
+def _summary_notes(rows: pd.DataFrame) -> list[str]:
+    left_out: dict[str, list[str]] = {}
+    names = list(zip(rows.classifier, rows.other, rows.explainer, strict=True))
+    for (first, other, explainer), exclusions in zip(names, rows.exclusions, strict=True):
+        for reason, count in dict(exclusions or {}).items():
+            who = f"{first} and {other}" if other else f"{first}"
+            left_out.setdefault(f"{count} left out, {reason}", []).append(f"{who}, {readable(explainer)}")
+    hit = {what: list(dict.fromkeys(found)) for what, found in left_out.items()}
+    notes = [f"{'Every row' if len(who) == len(set(names)) else '; '.join(who)}: {what}." for what, who in hit.items()]
+    return notes + [str(note) for note in dict.fromkeys(rows.note) if note]
+
+
+def cost_table(run: Run) -> Table:
+    """Seconds and counted model evaluations, in all and for each film, of training, maps and scores."""
+    kinds = {"train": "training", "maps": "making maps", "scores": "scoring maps"}
+    groups = []
+    for kind, heading in kinds.items():
+        mine = run.costs[run.costs.kind == kind]
+        by = {"train": "classifier", "maps": "explainer", "scores": "metric"}[kind]
+        lines = tuple(_cost_line(str(name), part) for name, part in mine.groupby(by, sort=False))
+        if lines:
+            groups.append(Rows(heading, lines))
+    columns = (
+        Column("what", left=True),
+        Column("films", "all classifiers"),
+        Column("model evaluations"),
+        Column("evaluations", "a film"),
+        Column("seconds"),
+        Column("milliseconds", "a film"),
+    )
+    caption = (
+        f"What was computed to make this run, whenever that was: stored results keep their first cost. Run {run.key}."
+    )
+    return Table("cost", "Cost", caption, columns, tuple(groups))
+
+
+def _cost_line(name: str, part: pd.DataFrame) -> tuple[Cell, ...]:
+    films, evaluations, seconds = int(part.pictures.sum()), int(part.evaluations.sum()), float(part.seconds.sum())
+    each = max(films, 1)
+    return (
+        Cell(readable(name)),
+        Cell(f"{films:,}", numbers={"films": films}),
+        Cell(f"{evaluations:,}", numbers={"evaluations": evaluations}),
+        Cell(number(evaluations / each, 1)),
+        Cell(number(seconds, 1), numbers={"seconds": seconds}),
+        Cell(number(1000 * seconds / each, 1)),
+    )
+
+
+def left_out_table(run: Run) -> Table:
+    """Everything that has no score, counted by status and reason."""
+    missing = run.rows[run.rows.status != "ok"]
+    lines: list[tuple[Cell, ...]] = []
+    for (status, reason), part in missing.groupby(["status", "reason"], sort=False):
+        whole = status in ("failed", "skipped")
+        count = len(part[["classifier", "replicate", "explainer", "metric"]].drop_duplicates()) if whole else len(part)
+        lines.append(
+            (
+                Cell(f"{status}: {reason}"),
+                Cell(f"{count:,} {'cells' if whole else 'scores'}", numbers={"count": count}),
+                Cell(DASH if whole else f"{part.picture.nunique():,}"),
+                Cell(_names(part.explainer, run.rows.explainer)),
+                Cell(_names(part.metric, run.rows.metric)),
+            )
+        )
+    unread = run.predictions[run.predictions.status != "ok"]
+    for why, part in unread.groupby("reason"):
+        lines.append(
+            (
+                Cell("unreadable: " + str(why)),
+                Cell(f"{len(part):,} predictions", numbers={"count": len(part)}),
+                Cell(f"{part.picture.nunique():,}"),
+                Cell("all"),
+                Cell("all"),
+            )
+        )
+    if not lines:
+        lines.append((Cell("nothing was left out"), *(Cell(DASH, mark="muted") for _ in range(4))))
+    columns = (
+        Column("status and reason", left=True),
+        Column("count"),
+        Column("films"),
+        Column("methods", left=True),
+        Column("metrics", left=True),
+    )
+    caption = (
+        "Excluded: the score does not apply to this film. Invalid: it should, but the map or the model gave no usable "
+        "number. Skipped: method and classifier do not fit. Failed: the method broke. No such score counts as a miss or a hit. "
+        f"Run {run.key}."
+    )
+    return Table("left_out", "What was left out", caption, columns, (Rows("", tuple(lines)),))
+
+
+def _names(part: pd.Series[str], whole: pd.Series[str]) -> str:
+    names = Counter(n for n in part if n)
+    return "all" if set(names) == set(whole) - {""} else ", ".join(names)
