@@ -28,6 +28,19 @@ SCORES = {
     ("deletion", "deletion"): ScoreInfo("lower", headline=True),
     ("insertion", "insertion"): ScoreInfo("higher", headline=True),
 }
+SKIPPED = {
+    "metric": "iou",
+    "score_name": "",
+    "region": "",
+    "reference": "",
+    "target_rule": "label",
+    "target": "",
+    "picture": "",
+    "patient": "",
+    "status": "skipped",
+    "reason": "attention rollout needs attention layers, and SmallCNN has none",
+    "score": np.nan,
+}
 ALIGNMENT = ("pointing_game", "iou", "relevance_mass")
 
 
@@ -106,85 +119,55 @@ def _predictions(rng: np.random.Generator, films: list[tuple[str, str]], who: di
 def _explained(rng: np.random.Generator, parts: dict, who: dict, explainer: str, said: list[dict]) -> None:
     family, honest, cheating = EXPLAINERS[explainer]
     level = honest if who["classifier"] == "honest" else cheating
-    base = {k: v for k, v in who.items()} | {
-        "explainer": explainer,
-        "family": family,
-        "explainer_seed": 0,
-        "mode": "float32",
-    }
+    base = who | {"explainer": explainer, "family": family, "explainer_seed": 0, "mode": "float32"}
     if explainer == "attention_rollout" and who["classifier"] == "cheating":
-        reason = "attention rollout needs attention layers, and SmallCNN has none"
-        parts["rows"].append(
-            base
-            | {
-                "metric": "iou",
-                "score_name": "",
-                "region": "",
-                "reference": "",
-                "target_rule": "label",
-                "target": "",
-                "picture": "",
-                "patient": "",
-                "status": "skipped",
-                "reason": reason,
-                "score": np.nan,
-            }
-        )
+        parts["rows"].append(base | SKIPPED)
         return
-    parts["costs"].append(_cost("maps", who, explainer, "", len(said), 1 if family == "cam" else 200 * len(said), 3.1))
-    for (metric, name), info in SCORES.items():
-        parts["costs"].append(
-            _cost(
-                "scores", who, explainer, metric, len(said), 33 * len(said) * (metric in ("deletion", "insertion")), 1.2
-            )
-        )
+    evaluations = 1 if family == "cam" else 200 * len(said)
+    parts["costs"].append(_cost("maps", who, explainer, "", len(said), evaluations, 3.1))
+    for metric, name in SCORES:
+        evaluations = 0 if metric in ALIGNMENT else 33 * len(said)
+        parts["costs"].append(_cost("scores", who, explainer, metric, len(said), evaluations, 1.2))
         for i, film in enumerate(said):
-            value = np.clip(rng.normal(level, 0.12), 0, 1)
-            value = (
-                float(rng.random() < level) if info.binary else float(1 - value if info.better == "lower" else value)
-            )
-            status, reason = "ok", ""
-            if metric in ALIGNMENT and i % 12 == 0:
-                status, reason, value = "excluded", "region not read", np.nan
-            elif explainer == "lime" and i % 9 == 1:
-                reason = "constant map"
-            if explainer == "lime" and metric == "deletion" and i == 5:
-                status, reason, value = "invalid", "map holds NaN or infinite values", np.nan
-            region = ("scoliosis.R1", "derived") if metric in ALIGNMENT else ("", "")
-            parts["rows"].append(
-                base
-                | {
-                    "metric": metric,
-                    "score_name": name,
-                    "region": region[0],
-                    "reference": region[1],
-                    "target_rule": "label" if metric in ALIGNMENT else "predicted",
-                    "target": film["label"],
-                    "status": status,
-                    "reason": reason,
-                    "score": value,
-                    **{k: film[k] for k in ("picture", "patient", "label", "prediction", "confidence")},
-                }
-            )
-            if metric in ("deletion", "insertion") and i < 12:
-                x = np.linspace(0, 1, 17)
-                y = np.exp(-5 * level * x) if metric == "deletion" else 1 - np.exp(-5 * level * x)
-                y = np.clip(y + rng.normal(0, 0.06), 0, 1)
-                parts["curves"] += [
-                    {
-                        "classifier": who["classifier"],
-                        "replicate": who["replicate"],
-                        "explainer": explainer,
-                        "metric": metric,
-                        "curve": metric,
-                        "region": "",
-                        "reference": "",
-                        "picture": film["picture"],
-                        "x": a,
-                        "y": b,
-                    }
-                    for a, b in zip(x, y, strict=True)
-                ]
+            about = {k: film[k] for k in ("picture", "patient", "label", "prediction", "confidence")}
+            parts["rows"].append(base | about | _scored(rng, (metric, name), explainer, level, i))
+            if metric not in ALIGNMENT and i < 12:
+                parts["curves"] += _curve(rng, base | {"metric": metric, "picture": film["picture"]}, level)
+
+
+def _scored(rng: np.random.Generator, score: tuple[str, str], explainer: str, level: float, film: int) -> dict:
+    metric, name = score
+    value = float(np.clip(rng.normal(level, 0.12), 0, 1))
+    if SCORES[score].binary:
+        value = float(rng.random() < level)
+    elif SCORES[score].better == "lower":
+        value = 1 - value
+    status, reason = "ok", "constant map" if explainer == "lime" and film % 9 == 1 else ""
+    if metric in ALIGNMENT and film % 12 == 0:
+        status, reason, value = "excluded", "region not read", np.nan
+    if explainer == "lime" and metric == "deletion" and film == 5:
+        status, reason, value = "invalid", "map holds NaN or infinite values", np.nan
+    aligned = metric in ALIGNMENT
+    return {
+        "metric": metric,
+        "score_name": name,
+        "region": "scoliosis.R1" if aligned else "",
+        "reference": "derived" if aligned else "",
+        "target_rule": "label" if aligned else "predicted",
+        "target": "scoliosis",
+        "status": status,
+        "reason": reason,
+        "score": value,
+    }
+
+
+def _curve(rng: np.random.Generator, base: dict, level: float) -> list[dict]:
+    x = np.linspace(0, 1, 17)
+    fall = np.exp(-5 * level * x)
+    y = np.clip((fall if base["metric"] == "deletion" else 1 - fall) + rng.normal(0, 0.06), 0, 1)
+    about = {k: base[k] for k in ("classifier", "replicate", "explainer", "metric", "picture")}
+    about |= {"curve": base["metric"], "region": "", "reference": ""}
+    return [about | {"x": a, "y": b} for a, b in zip(x, y, strict=True)]
 
 
 def _cost(kind: str, who: dict, explainer: str, metric: str, pictures: int, evaluations: int, seconds: float) -> dict:

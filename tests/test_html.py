@@ -76,6 +76,9 @@ def test_page_is_well_formed_and_loads_nothing(text: str) -> None:
     assert all(a.startswith(("data:image/png;base64,", "#")) for a in found.addresses)
     assert not re.search(r"https?://|@import|url\(", text)
     assert "script" not in found.tags
+    assert (
+        text.count('<path class="outline"') == 3 and text.count('<use href="#outline-') == 3 * 9
+    )  # one film has no region
     assert len(found.ids) == len(set(found.ids))
     assert {a[1:] for a in found.addresses if a.startswith("#")} <= set(found.ids)
 
@@ -87,9 +90,7 @@ def test_page_holds_story_tables_films_definitions_and_key(run: SyntheticRun, te
         assert all(note in said for note in table.footnotes)
     assert "The cheating twin looks at the marker." in said
     assert all(item.picture_id in said for item in run.items)
-    assert "label: scoliosis; no region" in said and "attention rollout : no map" in re.sub(
-        r"\s+", " ", said.replace(":", " :")
-    )
+    assert "label: scoliosis; no region" in said and "no map" in said
     assert "Share of the positive relevance that lies inside the region" in said  # the metric's own docstring
     assert run.key in said and "torch" in said
     assert "prefers-color-scheme: dark" in text and "@media print" in text
@@ -122,13 +123,14 @@ def test_a_run_without_explainers_or_findings_is_still_a_page(run: SyntheticRun)
 
 
 def test_gallery_shows_methods_in_one_order_and_leaves_controls_out(run: SyntheticRun) -> None:
-    films = gallery(run, run.items)  # type: ignore[arg-type]
+    films, polarities = gallery(run, run.items)  # type: ignore[arg-type]
+    assert polarities == [False, True]
     for film in films:
         assert [s.classifier for s in film.said] == ["honest", "cheating"]
         for said in film.said:
             assert [p.method for p in said.panels] == ["grad_cam", "lime", "shap_partition", "attention_rollout"]
-            assert [p.signed for p in said.panels] == [False, True, True, False]
-    assert films[0].said[1].panels[3].uri == ""  # this method does not fit this classifier
+            assert [p.note for p in said.panels[:3]] == ["", "signed", "signed"]
+    assert (films[0].said[1].panels[3].uri, films[0].said[1].panels[3].note) == ("", "no map")  # it does not fit
     assert [s.right for s in films[0].said] == [False, False] and films[1].said[0].right
 
 
@@ -150,7 +152,7 @@ def test_opacity_follows_the_map_and_the_film_shows_elsewhere() -> None:
 def test_scale_changes_nothing_and_useless_maps_are_transparent(signed: bool) -> None:
     saliency = np.random.default_rng(0).normal(size=(6, 7))
     assert overlay.heatmap(saliency, signed=signed) == overlay.heatmap(4 * saliency, signed=signed)
-    for useless in (np.zeros((4, 4)), np.full((4, 4), np.nan)):
+    for useless in (np.zeros((4, 4)), np.full((4, 4), 0.7), np.full((4, 4), np.nan)):
         assert (pixels(overlay.heatmap(useless, signed=signed))[..., 3] == 0).all()
 
 

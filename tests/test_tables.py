@@ -103,8 +103,8 @@ def test_left_out_and_constant_maps_are_counted_and_said(run: SyntheticRun, tabl
     assert (
         "Left out in every row (hit rate ↑, IoU matched ↑, relevance mass ↑): 6 of 72 scores, region not read." in notes
     )
-    assert "honest, lime; cheating, lime (deletion ↓): 2 of 72 scores" in notes
-    assert "honest, lime 11%" in notes
+    assert "honest (lime); cheating (lime) (deletion ↓): 2 of 72 scores" in notes
+    assert "honest (lime 11%)" in notes
     assert "cheating, attention rollout (IoU): skipped, attention rollout needs" in notes
     assert cell(tables["scores_1"], "honest", "lime", "deletion ↓").small.startswith("n 35 (23)")
     assert cell(tables["scores_1"], "cheating", "attention rollout", "hit rate ↑").text == DASH

@@ -58,7 +58,7 @@ def trained(
     **fields: Any,
 ) -> Classifier:
     training = Training(**{"epochs": 2, **fields})
-    return train(architecture, training, heads, READER, data, seed=seed, folder=folder, progress=False)
+    return train(architecture, training, heads, READER, data, seed=seed, folder=folder)
 
 
 def test_small_cnn_learns_and_small_attention_learns_on_its_frozen_stem(tmp_path: Path, data: TrainingSet) -> None:

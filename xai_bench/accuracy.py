@@ -68,8 +68,8 @@ def auroc(
     """Area under the ROC curve: chance that a film of the class scores higher than another film (ties count half).
 
     One row of `is_class` (0 or 1) for a binary question; several give the mean over classes, one against the rest. BCa
-    over patients; where a rate leaves the bootstrap, Newcombe's method 5 (2006) on the patients of the rarest class and of
-    the rest. Raises BadInput where no class has films both inside and outside.
+    over patients; where a rate leaves the bootstrap, Newcombe's method 5 (2006) on the patients of the rarest class and
+    of the rest. Raises BadInput where no class has films both inside and outside.
 
     >>> auroc(np.array([[0.0, 0, 1, 1]]), np.array([[[0.1, 0.4, 0.35, 0.8]]]), list("abcd")).value
     0.75

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from xai_bench.backends.local import fill, mark_finished
@@ -188,7 +189,7 @@ def _guarded(work: Any) -> Any:
 
 def _blamed(who: Mapping[str, Any], blame: tuple[str, str]) -> pd.DataFrame:
     row = {**who, "picture": "", "patient": "", "status": blame[0], "reason": blame[1], "score_name": "", "region": "", "reference": "",
-           "score": float("nan"), "target": -1}  # fmt: skip
+           "score": float("nan"), "target": ""}  # fmt: skip
     return pd.DataFrame([row]).reindex(columns=ROWS)
 
 
@@ -212,6 +213,9 @@ def _summaries(study: Study, found: Collected, rows: pd.DataFrame, predicted: pd
 
     def shown(weights: str, ids: Sequence[str]) -> list[Tensor]:
         model = next(m for m in found.models if m.weights == weights)
+        resize = model.pictures.reader.resize
+        if resize.mode == "stretch":  # no padding: no need to read the films again
+            return [torch.ones(resize.height, resize.width, dtype=torch.bool)] * len(ids)
         return [p.content for p in model.pictures.readable(ids, regions=False)]
 
     evidence = Evidence(

@@ -68,7 +68,7 @@ class Model:
     @property
     def label(self) -> str:
         """For progress lines."""
-        return f"{self.name} #{self.replicate}"
+        return self.name if self.train_seed is None else f"{self.name}, seed {self.train_seed}"
 
 
 @dataclass(frozen=True)

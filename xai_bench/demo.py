@@ -18,6 +18,7 @@ from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.training import Training
 from xai_bench.inputs import Input, Resize
 from xai_bench.progress import Progress
+from xai_bench.reporting.table import MINUS, Cell, Column, Rows, Table, number, readable, signed, with_interval
 from xai_bench.run import Run
 from xai_bench.spec import build
 from xai_bench.statistics import Difference, holm, interval, paired_difference
@@ -45,7 +46,7 @@ class Demo:
     def films(self, marker: str, train: int) -> Any:
         """Films from the front on which markers are `random`, `leaking` or `wrong`; the films themselves are the same."""
         counts = {"train": train, "validation": 60, "test": self.test_films}
-        fields = {"view": "ap", "height": self.height, "width": self.width, "films": counts, "marker": {"mode": marker, "leak": 1.0}}
+        fields = {"view": "ap", "height": self.height, "width": self.width, "films": counts, "marker": {"mode": marker, "leak": 1.0, "size": 0.1}}
         return build("dataset", {"name": "phantom", **fields})
 
     def study(self, marker: str = "leaking") -> Study:
@@ -68,52 +69,73 @@ class Demo:
 
 
 def run_demo(store: Path, progress: Progress, budget: Demo | None = None) -> Run:
-    """Train, prove the reliance, explain, score; `Run.story` tells it in a few lines."""
+    """Train, explain, score, prove the reliance; `Run.story` tells it in two tables."""
     chosen = budget or Demo()
     shelf = Store.at(store)
-    seen = {}
-    for marker in ("random", "wrong", "leaking"):
-        plain = replace(chosen.study(marker), explainers=(), metrics=(), summaries=())
-        seen[marker] = evaluate(plain, store=shelf, progress=progress).predictions
     run = evaluate(chosen.study(), store=shelf, progress=progress)
-    return replace(run, story=(*reliance(seen), *revelation(run)))
+    seen = {"leaking": run.predictions}
+    for marker in ("random", "wrong"):
+        plain = replace(chosen.study(marker), explainers=(), metrics=(), summaries=())
+        seen[marker] = evaluate(plain, store=shelf, progress=progress, workers=1).predictions
+    return replace(run, story=(OPENING, reliance(seen), revelation(run), *controls(run)))
 
 
-def reliance(seen: Mapping[str, pd.DataFrame]) -> list[str]:
+OPENING = (
+    "Two classifiers tell scoliosis from a straight spine on drawn films. On the films that the cheat learned from, the side "
+    "marker gave the class away; on the honest one's it did not. On films like their own both are accurate. "
+    "Which one can be trusted, and which explanation says so?"
+)
+
+
+def reliance(seen: Mapping[str, pd.DataFrame]) -> Table:
     """Accuracy by kind of marker, and how often a prediction changes when only the marker is exchanged."""
-    lines = ["Reliance, proven on the same films with only the side marker exchanged:"]
+    columns = (
+        Column("classifier", left=True), Column("accuracy", "marker tells nothing"), Column("accuracy", "marker tells the class"),
+        Column("accuracy", "other class's marker"), Column("predictions changed", "by exchanging the marker"),
+    )  # fmt: skip
+    rows, films = [], 0
     for name in (HONEST, CHEAT):
-        right = {m: _rate(frame[frame.classifier == name].assign(hit=lambda f: f.label == f.prediction), "hit") for m, frame in seen.items()}
+        cells = []
+        for marker in ("random", "leaking", "wrong"):
+            mine = seen[marker][seen[marker].classifier == name]
+            cells.append(_rate(mine.assign(hit=mine.label == mine.prediction), "hit"))
         both = seen["leaking"].merge(seen["wrong"], on=["classifier", "replicate", "picture", "patient"], suffixes=("", "_wrong"))
         mine = both[both.classifier == name]
-        flips = _rate(mine.assign(flip=mine.prediction != mine.prediction_wrong), "flip")
-        lines.append(
-            f"  {name}: accuracy {right['random']} with markers that tell nothing, {right['leaking']} with markers that tell the "
-            f"class, {right['wrong']} with the other class's; exchanging the marker changes {flips} of the predictions."
-        )
-    return lines
+        films = mine.picture.nunique()
+        rows.append((Cell(name), *cells, _rate(mine.assign(flip=mine.prediction != mine.prediction_wrong), "flip")))
+    caption = (
+        f"The proof: the same {films} test films, only the side marker exchanged after drawing. Share of films with its 95 % "
+        "interval over patients, mean of the twins."
+    )
+    return Table("reliance", "1. What the classifiers rely on", caption, columns, (Rows("", tuple(rows)),))
 
 
-def _rate(frame: pd.DataFrame, column: str) -> str:
+def _rate(frame: pd.DataFrame, column: str) -> Cell:
     """Mean over twins and films with an interval over patients."""
     films = frame.groupby(["picture", "patient"], as_index=False)[column].mean()
     found = interval(films[column].to_numpy(float), films.patient.to_numpy(), binary=True)
-    return f"{films[column].mean():.2f} [{found.low:.2f}, {found.high:.2f}]"
+    value = float(films[column].mean())
+    return Cell(with_interval(value, found), numbers={"value": value, "low": found.low, "high": found.high})
 
 
 @dataclass(frozen=True)
 class Gap:
-    """For one explainer and seed pair: how much more relevance the honest twin has on the column than the cheat."""
+    """For one explainer and seed pair: how much more relevance the honest twin has on the spine than the cheat."""
 
     explainer: str
     replicate: int
     difference: Difference
     p_holm: float
 
+    @property
+    def reveals(self) -> bool:
+        """The interval excludes 0 and the test, corrected for the whole family, agrees."""
+        return self.difference.low > 0 and self.p_holm < 0.05
 
-def gaps(run: Run, metric: str = "relevance_mass", score: str = "relevance_mass", region: str = "column") -> list[Gap]:
+
+def gaps(run: Run) -> list[Gap]:
     """Paired differences honest - cheat on the same films, by explainer and seed pair, Holm over the family."""
-    rows = run.rows[(run.rows.metric == metric) & (run.rows.score_name == score) & (run.rows.region == region) & (run.rows.status == "ok")]
+    rows = _mass(run, "column")
     found: list[tuple[str, int, Difference]] = []
     for (explainer, replicate), part in rows[rows.family != "control"].groupby(["explainer", "replicate"], sort=False):
         wide = part.pivot_table(index=["picture", "patient"], columns="classifier", values="score").dropna()
@@ -124,36 +146,65 @@ def gaps(run: Run, metric: str = "relevance_mass", score: str = "relevance_mass"
     return [Gap(e, r, d, float(p)) for (e, r, d), p in zip(found, adjusted, strict=True)]
 
 
-def revelation(run: Run) -> list[str]:
-    """Which explainers show that the cheat looks elsewhere, for every seed pair or not; and what its maps point at."""
-    lines = ["Do the explanations show it? Relevance on the spine, honest minus cheat, same films, interval over patients:"]
+def _mass(run: Run, region: str) -> pd.DataFrame:
+    rows = run.rows
+    return rows[(rows.score_name == "relevance_mass") & (rows.region == region) & (rows.status == "ok")]
+
+
+def revelation(run: Run) -> Table:
+    """Which explainers show that the cheat looks elsewhere, for every pair of twins or not; and what its maps point at."""
     family = gaps(run)
+    pairs = sorted({g.replicate for g in family})
+    columns = (
+        Column("explainer", left=True), Column("on the spine", "honest"), Column("on the spine", "cheat"), Column("on the marker", "cheat"),
+        *(Column(f"honest {MINUS} cheat", f"seed {r}") for r in pairs), Column("n", "films"), Column("reveals the cheat?"),
+    )  # fmt: skip
+    rows = []
     for explainer in dict.fromkeys(g.explainer for g in family):
-        mine = [g for g in family if g.explainer == explainer]
-        shown = ", ".join(f"{g.difference.mean:+.2f} [{g.difference.low:+.2f}, {g.difference.high:+.2f}] p {_p(g.p_holm)}" for g in mine)
-        told = all(g.difference.low > 0 for g in mine)
-        verdict = "reveals it" if told else "does not reveal it for every pair of twins"
-        lines.append(f"  {explainer}: {shown} ({mine[0].difference.n} films); {verdict}. Peak on the marker: {_peaks(run, explainer)}.")
-    return [*lines, *_controls(run)]
+        mine = {g.replicate: g for g in family if g.explainer == explainer}
+        told = sum(g.reveals for g in mine.values())
+        verdict = Cell("yes", mark="good") if told == len(pairs) else Cell(f"{told} of {len(pairs)} pairs", mark="bad")
+        shares = [_share(run, explainer, HONEST, "column"), _share(run, explainer, CHEAT, "column"), _share(run, explainer, CHEAT, "marker")]
+        n = max(g.difference.n for g in mine.values())
+        rows.append((Cell(readable(explainer)), *shares, *(_gap(mine.get(r)) for r in pairs), Cell(str(n)), verdict))
+    caption = (
+        "Share of a map's positive relevance on the spine and on the marker, on films with scoliosis and a marker that tells the class. "
+        "Differences are paired on the same films, with 95 % intervals and sign-flip p clustered by patient, Holm over this table; "
+        "an explainer reveals the cheat where every pair of twins differs (interval above 0 and p < 0.05)."
+    )
+    return Table("revelation", "2. Do the explanations show it?", caption, columns, (Rows("", tuple(rows)),))
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _share(run: Run, explainer: str, classifier: str, region: str) -> Cell:
+    rows = _mass(run, region)
+    value = float(rows[(rows.explainer == explainer) & (rows.classifier == classifier)].score.mean())
+    return Cell(number(value), numbers={"value": value})
 
 
-def _peaks(run: Run, explainer: str) -> str:
-    rows = run.rows[(run.rows.explainer == explainer) & (run.rows.score_name == "hit_rate") & (run.rows.region == "marker") & (run.rows.status == "ok")]
-    means = rows.groupby("classifier").score.mean()
-    return ", ".join(f"{name} {means[name]:.2f}" for name in (HONEST, CHEAT) if name in means)
+def _gap(gap: Gap | None) -> Cell:
+    if gap is None:
+        return Cell(number(None))
+    d = gap.difference
+    p = "p < 0.001" if gap.p_holm < 0.001 else f"p = {gap.p_holm:.3f}"
+    return Cell(f"{signed(d.mean)} [{number(d.low)}, {number(d.high)}]", p, {"difference": d.mean, "low": d.low, "high": d.high, "p": gap.p_holm})
 
 
-def _controls(run: Run) -> Sequence[str]:
-    rows = run.rows[(run.rows.classifier == HONEST) & (run.rows.score_name == "relevance_mass") & (run.rows.region == "column") & (run.rows.status == "ok")]
-    means = rows.groupby(["family", "explainer"]).score.mean()
+def controls(run: Run) -> Sequence[str]:
+    """What maps that never saw the model reach on the honest twin: the bar that an explanation has to pass."""
+    rows = _mass(run, "column")
+    rows = rows[rows.classifier == HONEST]
+    # Only films that every method explained: methods with a small budget must not be compared on other films.
+    count = rows.explainer.nunique()
+    shared = rows.groupby("picture").explainer.nunique()
+    means = rows[rows.picture.isin(shared.index[shared == count])].groupby(["family", "explainer"]).score.mean()
     if "control" not in means.index.get_level_values(0) or len(means) < 2:
         return ()
-    control = means.loc["control"].idxmax()
-    best = means.drop("control", level=0)
-    beaten = [e for (_, e), v in best.items() if v > means.loc["control"].max()]
-    what = f"beaten by {', '.join(beaten)}" if beaten else "beaten by none of the explainers"
-    return (f"A map that never saw the model reaches {means.loc['control'].max():.2f} on the spine ({control}); it is {what} on the honest twin.",)
+    best, bar = means.loc["control"].idxmax(), float(means.loc["control"].max())
+    others = means.drop("control", level=0)
+    above = [readable(e) for (_, e), v in others.items() if v > bar]
+    below = [readable(e) for (_, e), v in others.items() if v <= bar]
+    said = " and ".join(f"{', '.join(names)} {verb}" for names, verb in ((above, "lie above it"), (below, "do not reach it")) if names)
+    return (
+        f"Not to be hidden: a map that never saw the model ({readable(best)}) has {bar:.2f} of its relevance on the spine of the films "
+        f"that all methods explained; on the honest twin {said}. A high alignment alone proves nothing; a paired difference does.",
+    )

@@ -90,10 +90,12 @@ def _trained(
 
     def compute(folder: Path) -> Mapping[str, Any]:
         data = _training_set(bench, entry.name, heads, learned, checked)
-        classifier = train(
-            entry.architecture, entry.training, heads, study.reader, data, seed=seed,
-            folder=bench.store.root / "training" / key, progress=not bench.progress.quiet,
-        )  # fmt: skip
+        name = f"{entry.name}, seed {seed}: training"
+        with bench.progress.task(name, entry.training.epochs) as advance:
+            classifier = train(
+                entry.architecture, entry.training, heads, study.reader, data, seed=seed,
+                folder=bench.store.root / "training" / key, advance=advance,
+            )  # fmt: skip
         card = {"architecture": spec_of(entry.architecture), "training": spec_of(entry.training), "seed": seed, "data": digest(parts["films"])}
         save_checkpoint(classifier, folder, card)
         return {"pictures": len(learned.samples), "evaluations": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ class Run:
     models: tuple[Model, ...] = field(repr=False)
     maps: Mapping[tuple[str, str], Sequence[Maps]] = field(repr=False)
     order: tuple[str, ...] = field(repr=False)
-    story: tuple[str, ...] = ()
+    story: tuple[Any, ...] = ()  # paragraphs and tables that the report and the terminal show first
 
     @property
     def key(self) -> str:
@@ -99,3 +100,9 @@ class Run:
         from xai_bench.reporting.output import write_run
 
         return write_run(self, Path(folder))
+
+    def checkpoints(self, store: Path) -> list[Path]:
+        """The folders of the classifiers that were trained for this run."""
+        cells = store / "cells" / "train"
+        cards = {json.loads((c / "card.json").read_text())["weights"]: c for c in sorted(cells.iterdir())} if cells.is_dir() else {}
+        return [cards[m.weights] for m in self.models if m.weights in cards]

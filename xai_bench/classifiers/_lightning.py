@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ class Job:
     data: TrainingSet
     seed: int
     path: Path
-    progress: bool
+    advance: Callable[[int], None]  # called with 1 after each epoch
 
 
 def fit(network: nn.Module, job: Job) -> None:
@@ -209,18 +209,14 @@ class _Count:
 
 
 def _trainer(job: Job) -> pl.Trainer:
-    from rich.console import Console
-
-    show = job.progress and Console(stderr=True).is_terminal
     callbacks: list[Callback] = [
         ModelCheckpoint(
             job.path.parent, job.path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
-        )
+        ),
+        LambdaCallback(on_train_epoch_end=lambda *_: job.advance(1)),
     ]
     if job.training.patience is not None:
         callbacks.append(EarlyStopping(MONITORED, patience=job.training.patience, check_on_train_epoch_end=True))
-    if show:
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     return pl.Trainer(
         devices=1,
         precision="bf16-mixed" if job.training.precision == "bfloat16" else "32-true",
@@ -230,7 +226,7 @@ def _trainer(job: Job) -> pl.Trainer:
         callbacks=callbacks,
         limit_val_batches=None if len(job.data.validation_images) else 0,
         logger=False,
-        enable_progress_bar=show,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=job.path.parent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -164,12 +164,12 @@ def train(
     *,
     seed: int,
     folder: Path,
-    progress: bool = True,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Classifier:
     """Train a registered architecture; the same seed, data and thread count give bitwise the same weights.
 
     `folder` holds the state of a training that was stopped: calling again with the same arguments goes on after the
-    last complete epoch and ends with the same weights. It is removed at the end. Raises BadInput for data that do not
+    last complete epoch and ends with the same weights. It is removed at the end. `advance(1)` is called after each epoch. Raises BadInput for data that do not
     fit, and where the loss is no longer a number.
     """
     from xai_bench.classifiers._lightning import Job, fit  # Lightning takes seconds to import
@@ -194,7 +194,7 @@ def train(
             layer.requires_grad_(True)
         if training.augment is None and len(ends) == 1:
             network, data = _on_features(classifier, next(iter(ends.values())), data, training)
-    fit(network, Job(tuple(heads), training, data, seed, folder / f"{digest(parts)}.ckpt", progress))
+    fit(network, Job(tuple(heads), training, data, seed, folder / f"{digest(parts)}.ckpt", advance))
     return _tidy(classifier)
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -189,10 +189,17 @@ def _drawn_column(phantom: Phantom, picture: str) -> tuple[View, Chance, bool, f
 
 def _read_image(phantom: Phantom, picture: str) -> UInt8[np.ndarray, "h w"]:
     view, chance, finding, amount = _drawn_column(phantom, picture)
-    draw = draw_ap if view == "ap" else draw_lateral
-    image = draw(picture, amount, seed=phantom.seed, shape=phantom.shape).image
+    image = _drawn(view, picture, amount, phantom.seed, phantom.shape)
     style = phantom.marker.style(chance, finding)
-    return stamp(image, chance, style, phantom.marker.size, fixed_box(view, phantom.shape))[0] if style else image
+    return stamp(image, chance, style, phantom.marker.size, fixed_box(view, phantom.shape))[0] if style else image.copy()
+
+
+@lru_cache(maxsize=2048)  # data sets that differ in their markers share the films; 12 kB each at 128 px
+def _drawn(view: View, picture: str, amount: float, seed: int, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+    draw = draw_ap if view == "ap" else draw_lateral
+    image = draw(picture, amount, seed=seed, shape=shape).image
+    image.flags.writeable = False
+    return image
 
 
 def _read_corners(phantom: Phantom, picture: str) -> Float[np.ndarray, "v 4 2"]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import numpy as np
+from numpy.typing import NDArray
 
 from xai_bench.environment import environment
 from xai_bench.registry import EXPLAINERS, METRICS, REGISTRIES
@@ -38,7 +40,7 @@ class Panel:
 
     method: str
     uri: str
-    signed: bool
+    note: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def page(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    films = gallery(run, run.gallery(FILMS))
+    films, polarities = gallery(run, run.gallery(FILMS))
     return templates.get_template("report.html.j2").render(
         title=readable(run.study.name),
         key=run.key,
@@ -92,7 +94,7 @@ def page(run: Run) -> str:
         sections=sections(run_tables(run)),
         figures={name: (_figure(png(f)), round(96 * f.get_figwidth())) for name, f in run_figures(run).items()},
         films=films,
-        legends=[(signed, overlay.legend(signed=signed)) for signed in _polarities(films)],
+        legends=[(signed, overlay.legend(signed=signed)) for signed in polarities],
         definitions=definitions(run),
         versions=environment(),
     )
@@ -120,27 +122,30 @@ def sections(tables: Iterable[Table]) -> list[tuple[str, str, list[Table]]]:
     return [(anchor, heading, found[anchor]) for anchor, heading, _ in SECTIONS if found[anchor]]
 
 
-def gallery(run: Run, items: Sequence[GalleryItem]) -> list[Film]:
-    """Films with the maps of every method but the controls, of each classifier's first twin."""
+def gallery(run: Run, items: Sequence[GalleryItem]) -> tuple[list[Film], list[bool]]:
+    """Films with the maps of every method but the controls, of each classifier's first twin; the color scales used."""
     controls = set(run.rows[run.rows.family == "control"].explainer)
     shown = [row for item in items for row in item.rows]
     methods = [m for m in dict.fromkeys(m for *_, maps in shown for m in maps) if m not in controls]
     signed = {m: any((maps[m] < 0).any() for *_, maps in shown if m in maps) for m in methods}
-    return [_film(item, signed) for item in items]
+    return [_film(item, signed) for item in items], sorted(set(signed.values()))
 
 
 def _film(item: GalleryItem, signed: dict[str, bool]) -> Film:
     first: dict[str, Said] = {}
     for classifier, _, prediction, confidence, maps in item.rows:
-        panels = [Panel(m, overlay.heatmap(maps[m], signed=s) if m in maps else "", s) for m, s in signed.items()]
+        panels = [_panel(method, maps.get(method), signed[method]) for method in signed]
         first.setdefault(classifier, Said(classifier, prediction, confidence, prediction == item.label, tuple(panels)))
     height, width = item.image.shape
     path = "" if item.outline is None else overlay.outline(item.outline)
     return Film(item.picture_id, item.label, width, height, overlay.film(item.image), path, tuple(first.values()))
 
 
-def _polarities(films: Sequence[Film]) -> list[bool]:
-    return sorted({panel.signed for film in films for said in film.said for panel in said.panels})
+def _panel(method: str, saliency: NDArray[np.float32] | None, signed: bool) -> Panel:
+    if saliency is None:
+        return Panel(method, "", "no map")
+    note = "constant" if overlay.constant(saliency) else "signed" if signed else ""
+    return Panel(method, overlay.heatmap(saliency, signed=signed), note)
 
 
 def definitions(run: Run) -> dict[str, list[Definition]]:

@@ -25,14 +25,20 @@ def film(image: Float[Array, "h w"]) -> str:
 def heatmap(saliency: Float[Array, "h w"], *, signed: bool) -> str:
     """A map as a transparent PNG: divided by its largest absolute value, the film shows through where it is small.
 
-    Positive parts only, unless `signed`: then red speaks for the class and blue against it. A map without any value in
-    question is fully transparent.
+    Positive parts only, unless `signed`: then red speaks for the class and blue against it. A constant map, which says
+    nothing, is fully transparent.
     """
     levels = np.linspace(-1 if signed else 0, 1, 256)
-    scaled = normalized(saliency, signed=signed)
+    scaled = np.zeros_like(saliency) if constant(saliency) else normalized(saliency, signed=signed)
     picture = Image.fromarray(_bytes((scaled + 1) / 2 if signed else scaled), "P")
     picture.putpalette(_bytes(_color(levels, signed)).tobytes())
     return _uri(picture, transparency=_bytes(_opacity(levels)).tobytes())
+
+
+def constant(saliency: Float[Array, "h w"]) -> bool:
+    """Whether all pixels are equal, or none is a number: a map without information."""
+    finite = saliency[np.isfinite(saliency)]
+    return finite.size == 0 or float(np.ptp(finite)) == 0
 
 
 def normalized(saliency: Float[Array, "h w"], *, signed: bool) -> Float[Array, "h w"]:

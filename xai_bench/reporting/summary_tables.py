@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from xai_bench.reporting.estimates import ARROWS
-from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, readable, with_interval
+from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, readable, together, with_interval
 from xai_bench.statistics import Interval
 
 if TYPE_CHECKING:
@@ -34,26 +34,31 @@ def summary_tables(run: Run) -> list[Table]:
 
 
 def _summary_table(run: Run, name: str, rows: pd.DataFrame, shown: Sequence[str], part: int) -> Table:
+    measured = rows[rows.groupby(["classifier", "other"]).n.transform("max") > 0]
+    controls = set(run.rows[run.rows.family == "control"].explainer)
     groups = []
-    for (first, other), own in rows.assign(other=rows.other_classifier.fillna("")).groupby(
-        ["classifier", "other"], sort=False
-    ):
-        heading = f"{first} and {other}" if other else f"twins of {first}"
-        lines = tuple(_summary_line(str(x), mine, shown) for x, mine in own.groupby("explainer", sort=False))
-        groups.append(Rows(heading, lines))
+    for (first, other), own in measured.groupby(["classifier", "other"], sort=False):
+        for control in (False, True):
+            block = own[own.explainer.isin(controls) == control]
+            lines = tuple(_summary_line(str(x), mine, shown) for x, mine in block.groupby("explainer", sort=False))
+            heading = _pair(str(first), str(other))
+            if lines:
+                groups.append(Rows(f"chance ({heading})" if control else heading, lines, chance=control))
     better = dict(zip(rows.score_name, rows.better, strict=True))
-    columns = (
-        Column("method", left=True),
-        *(Column(f"{readable(s)} {ARROWS.get(better[s], '')}".strip()) for s in shown),
-    )
+    heads = (f"{readable(s)} {ARROWS.get(better[s], '')}".strip() for s in shown)
     has_null = any(f"{s}{NULL}" in better for s in shown)
-    title = readable(name).capitalize()
     caption = (
         "Value, its interval in brackets, and n; intervals are conditional on these classifiers. "
         + ("Null: what maps of unrelated films reach; a value inside the null band says nothing. " if has_null else "")
         + f"Run {run.key}."
     )
-    return Table(f"{name}_{part + 1}", title, caption, columns, tuple(groups), tuple(_summary_notes(rows)))
+    columns = (Column("method", left=True), *map(Column, heads))
+    title = readable(name).capitalize()
+    return Table(f"{name}_{part + 1}", title, caption, columns, tuple(groups), tuple(_summary_notes(rows, shown)))
+
+
+def _pair(first: str, other: str) -> str:
+    return f"{first} and {other}" if other else f"twins of {first}"
 
 
 def _summary_line(explainer: str, mine: pd.DataFrame, shown: Sequence[str]) -> tuple[Cell, ...]:
@@ -66,7 +71,7 @@ def _summary_cell(row: Any, null: Any) -> Cell:
     if row is None:
         return Cell(DASH, mark="muted")
     found = _interval(row)
-    numbers = {"value": row.value, "low": found.low, "high": found.high, "n": row.n}
+    numbers = {"value": row.value, "low": found.low, "high": found.high, "n": row.n, "note": row.note}
     small = [f"n {row.n}"]
     if null is not None:
         band = _interval(null)
@@ -82,16 +87,20 @@ def _interval(row: Any) -> Interval:
     return Interval(low, high, "", row.n, 0)
 
 
-def _summary_notes(rows: pd.DataFrame) -> list[str]:
-    left_out: dict[str, list[str]] = {}
-    names = list(zip(rows.classifier, rows.other, rows.explainer, strict=True))
-    for (first, other, explainer), exclusions in zip(names, rows.exclusions, strict=True):
-        for reason, count in dict(exclusions or {}).items():
-            who = f"{first} and {other}" if other else f"{first}"
-            left_out.setdefault(f"{count} left out, {reason}", []).append(f"{who}, {readable(explainer)}")
-    hit = {what: list(dict.fromkeys(found)) for what, found in left_out.items()}
-    notes = [f"{'Every row' if len(who) == len(set(names)) else '; '.join(who)}: {what}." for what, who in hit.items()]
-    return notes + [str(note) for note in dict.fromkeys(rows.note) if note]
+def _summary_notes(rows: pd.DataFrame, shown: Sequence[str]) -> list[str]:
+    """What was left out, why values are missing, and what the null bands are; all rows' notes are in the CSV."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    row: Any
+    for row in rows[rows.score_name.isin(shown)].itertuples():
+        who = (_pair(str(row.classifier), str(row.other)), str(row.explainer))
+        for reason, count in dict(row.exclusions or {}).items():
+            found.setdefault(f"{count} left out, {reason}", []).append(who)
+        if row.note and row.value != row.value:
+            found.setdefault(f"no value, {row.note}", []).append(who)
+    everyone = rows.groupby(["classifier", "other", "explainer"]).ngroups
+    notes = [f"{'Every row' if len(set(who)) == everyone else together(who)}: {why}." for why, who in found.items()]
+    bands = rows[rows.score_name.str.endswith(NULL) & rows.value.notna()].note
+    return notes + [f"Null: {note}." for note in dict.fromkeys(bands) if note]
 
 
 def cost_table(run: Run) -> Table:
@@ -169,8 +178,8 @@ def left_out_table(run: Run) -> Table:
     )
     caption = (
         "Excluded: the score does not apply to this film. Invalid: it should, but the map or the model gave no usable "
-        "number. Skipped: method and classifier do not fit. Failed: the method broke. No such score counts as a miss or a hit. "
-        f"Run {run.key}."
+        "number. Skipped: method and classifier do not fit. Failed: the method broke. No such score counts as a miss "
+        f"or a hit. Run {run.key}."
     )
     return Table("left_out", "What was left out", caption, columns, (Rows("", tuple(lines)),))
 

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,6 +84,18 @@ def readable(name: str) -> str:
     """
     words = name.replace("_", " ")
     return re.sub(r"\b(iou|ssim|srg|auprc)\b", lambda m: {"iou": "IoU"}.get(m[0], m[0].upper()), words)
+
+
+def together(pairs: Iterable[tuple[str, str]]) -> str:
+    """Rows of a table by their block, for a footnote.
+
+    >>> together([("honest", "lime"), ("honest", "grad_cam"), ("cheating", "lime")])
+    'honest (lime, grad cam); cheating (lime)'
+    """
+    blocks: dict[str, dict[str, None]] = {}
+    for block, row in pairs:
+        blocks.setdefault(block, {})[readable(row)] = None
+    return "; ".join(f"{block} ({', '.join(rows)})" for block, rows in blocks.items())
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ from xai_bench.reporting.classifier_tables import beats_majority, classifier_tab
 from xai_bench.reporting.comparison_tables import comparison_tables
 from xai_bench.reporting.estimates import Estimate, Score, column_groups, estimates, failures, titles, usual_n, where
 from xai_bench.reporting.summary_tables import cost_table, left_out_table, summary_tables
-from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, with_interval
+from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, together, with_interval
 from xai_bench.statistics import FEW_TWINS
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def _left_out(mine: Sequence[Estimate], named: dict[Score, str]) -> list[str]:
     everyone = len({(e.classifier, e.explainer) for e in mine})
     notes = []
     for (reason, count, total), hit in found.items():
-        rows = dict.fromkeys(f"{e.classifier}, {readable(e.explainer)}" for e in hit)
+        rows = {(e.classifier, e.explainer) for e in hit}
         columns = ", ".join(dict.fromkeys(named[e.score] for e in hit))
-        who = "every row" if len(rows) == everyone else "; ".join(rows)
-        notes.append(f"Left out in {who} ({columns}): {count} of {total} scores, {reason}.")
+        who = "every row" if len(rows) == everyone else together((e.classifier, e.explainer) for e in hit)
+        notes.append(f"Left out in {who} ({columns}): {count} of {total} scores, {reason.rstrip('.')}.")
     return notes
 
 
@@ -135,7 +135,9 @@ def _failed(run: Run) -> list[str]:
     notes = []
     for (classifier, explainer, status, reason), part in failures(run).groupby(keys, sort=False):
         metrics = ", ".join(readable(m) for m in dict.fromkeys(part.metric))
-        notes.append(f"{DASH} {classifier}, {readable(str(explainer))} ({metrics}): {status}, {reason}.")
+        notes.append(
+            f"{DASH} {classifier}, {readable(str(explainer))} ({metrics}): {status}, {str(reason).rstrip('.')}."
+        )
     return notes
 
 
@@ -146,9 +148,5 @@ def _undefined(mine: Sequence[Estimate]) -> list[str]:
 
 def _constant(mine: Sequence[Estimate]) -> list[str]:
     shares = {(e.classifier, e.explainer): e.constant for e in mine if e.constant > 0 and not e.control}
-    parts = [f"{c}, {readable(x)} {100 * share:.0f}%" for (c, x), share in shares.items()]
-    return (
-        [f"Maps without any information (constant; they score their chance value): {'; '.join(parts)}."]
-        if parts
-        else []
-    )
+    parts = together((c, f"{x} {100 * share:.0f}%") for (c, x), share in shares.items())
+    return [f"Maps without any information (constant; they score their chance value): {parts}."] if parts else []
