@@ -49,7 +49,7 @@ def study(data: str, weights: str, seeds: tuple[int, ...]) -> Study:
     sampled = [
         {"name": "lime", "samples": 200, "pictures": SUBSET},
         {"name": "shap_partition", "evaluations": 200, "pictures": SUBSET},
-        {"name": "occlusion", "pictures": SUBSET},
+        {"name": "occlusion", "cells": 8, "pictures": SUBSET},
     ]
     return Study(
         name="aasce", dataset=build("dataset", {"name": "aasce", "path": data}), classifiers=classifiers,

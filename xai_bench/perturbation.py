@@ -49,7 +49,7 @@ def evaluate_coalitions(
     keep: Bool[Tensor, "b m players"],
     targets: Int[Tensor, "b"],
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     score: Score = "probability",
 ) -> Float[Tensor, "b m"]:
     """Scores of m coalitions of each of b pictures, mixed over both in batches of one fixed shape (the last one padded).

@@ -22,7 +22,7 @@ from xai_bench.registry import explainer
 from xai_bench.seeding import derive
 from xai_bench_explainers._padding import each_picture
 
-BATCH = 32  # pictures a model call, every call of this one shape
+BATCH = 16  # pictures a model call, every call of this one shape
 
 
 @explainer("shap_partition", cite="Lundberg & Lee 2017")

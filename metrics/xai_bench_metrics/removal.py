@@ -45,7 +45,7 @@ class Removal:
     steps: int = 32
     score: Score = "probability"
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int = 16
     needs_region: ClassVar[bool] = False
     polarity: ClassVar[Polarity] = "signed"
     curve: ClassVar[str]

@@ -71,7 +71,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
         """Logits of all heads, concatenated."""
-        logits: Tensor = self.model(self.normalize(images))
+        seen = self.normalize(images)
+        if not self.training:  # twice as fast on a CPU: convolutions read all channels of a pixel at once
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.model(seen)
         if logits.ndim == 1:
             logits = logits[:, None]
         if logits.shape[1] == 1 and self.n_logits == 2:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xai_bench.errors import BadInput
-from xai_bench.reporting.figures import run_figures, save
+from xai_bench.reporting.figures import png, run_figures, save
 from xai_bench.reporting.html import page
 from xai_bench.reporting.table import to_csv, to_latex, to_markdown
 from xai_bench.reporting.tables import run_tables
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def write_run(run: Run, folder: Path) -> Path:
-    """Writes `report.html`, `tables/*.{csv,md,tex}`, `figures/*.{pdf,png}` and `rows.parquet`; gives the report's path.
+    """Writes `report.html`, `tables/*.{csv,md,tex}`, `figures/*.{pdf,png}`, the tidy parts as Parquet, and the study itself.
+
+    Gives the report's path.
 
     Raises BadInput where the folder cannot be written.
     """
@@ -28,7 +32,9 @@ def write_run(run: Run, folder: Path) -> Path:
                 (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
         for name, figure in run_figures(run).items():
             save(figure, folder / "figures", name)
-        run.rows.to_parquet(folder / "rows.parquet", index=False)
+        for name in ("rows", "predictions", "curves", "costs"):
+            getattr(run, name).to_parquet(folder / f"{name}.parquet", index=False)
+        (folder / "study.json").write_text(json.dumps(run.study.spec(), indent=1), encoding="utf-8")
         report = folder / "report.html"
         unfinished = report.with_suffix(".part")
         unfinished.write_text(page(run), encoding="utf-8")
@@ -37,3 +43,18 @@ def write_run(run: Run, folder: Path) -> Path:
         raise BadInput(
             f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder."
         ) from None
+
+
+def write_page(run: Run, folder: Path, name: str, *, title: str, notes: Sequence[str]) -> Path:
+    """A results page for a repository, `name.md`: notes, every short table, and plots. No film and no picture id is in it."""
+    pictures = folder / name
+    pictures.mkdir(parents=True, exist_ok=True)
+    parts = [f"# {title}", *notes]
+    for table in run_tables(run):
+        parts.append(to_markdown(table))
+    for label, figure in run_figures(run).items():
+        (pictures / f"{label}.png").write_bytes(png(figure, dpi=110))
+        parts.append(f"![{label}]({name}/{label}.png)")
+    page_file = folder / f"{name}.md"
+    page_file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page_file
