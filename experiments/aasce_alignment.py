@@ -44,8 +44,16 @@ SUBSET = 24
 
 def study(data: str, weights: str, seeds: tuple[int, ...]) -> Study:
     """The study's definition."""
-    network = {"name": "torchvision", "model": "mobilenet_v2", "weights": weights, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    classifiers = tuple(Trained(name, build("classifier", network), training, seeds) for name, (_, training) in REGIMES.items())
+    network = {
+        "name": "torchvision",
+        "model": "mobilenet_v2",
+        "weights": weights,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    classifiers = tuple(
+        Trained(name, build("classifier", network), training, seeds) for name, (_, training) in REGIMES.items()
+    )
     sampled = [
         {"name": "lime", "samples": 200, "pictures": SUBSET},
         {"name": "shap_partition", "evaluations": 200, "pictures": SUBSET},
@@ -66,7 +74,10 @@ def baselines(run: Run, store: Path) -> list[str]:
     assert isinstance(entry, Trained)
     truth = {s.id: str(s.labels["severity"]) for split in ("train", "test") for s in dataset.samples(split)}
     network = entry.architecture.build(dataset.heads, READER, 0).eval()
-    pooled = {split: _pooled(network, Pictures({s.id: s for s in dataset.samples(split)}, READER)) for split in ("train", "test")}
+    pooled = {
+        split: _pooled(network, Pictures({s.id: s for s in dataset.samples(split)}, READER))
+        for split in ("train", "test")
+    }
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -76,9 +87,14 @@ def baselines(run: Run, store: Path) -> list[str]:
     said = dict(zip(pooled["test"], model.predict(list(pooled["test"].values())), strict=True))
     commonest = pd.Series([truth[i] for i in pooled["train"]]).mode()[0]
     patients = {s.id: s.patient for s in dataset.samples("test")}
-    lines = [_line("majority class", {i: commonest for i in said}, truth, patients), _line("logistic regression on pooled ImageNet features", said, truth, patients)]
+    lines = [
+        _line("majority class", dict.fromkeys(said, commonest), truth, patients),
+        _line("logistic regression on pooled ImageNet features", said, truth, patients),
+    ]
     for (name, replicate), part in run.predictions.groupby(["classifier", "replicate"], sort=False):
-        lines.append(_line(f"{name} #{replicate}", dict(zip(part.picture, part.prediction, strict=True)), truth, patients))
+        lines.append(
+            _line(f"{name} #{replicate}", dict(zip(part.picture, part.prediction, strict=True)), truth, patients)
+        )
     return lines
 
 
@@ -116,15 +132,22 @@ def main() -> None:
     start = time.monotonic()
     work = study(chosen.data, chosen.weights, tuple(range(chosen.seeds)))
     run = evaluate(work, store=chosen.store, progress=Progress())
-    head = ["| accuracy on the test films | value | 95 % interval, by patient | balanced | n |", "|---|---|---|---|---|"]
+    head = [
+        "| accuracy on the test films | value | 95 % interval, by patient | balanced | n |",
+        "|---|---|---|---|---|",
+    ]
     lines = [*head, *baselines(run, Path(chosen.store))]
     show(run.tables())
     print("\n".join(lines))
-    seconds = f"{time.monotonic() - start:.0f} s this time; computing that the store holds: {run.costs.seconds.sum():.0f} s"
+    seconds = (
+        f"{time.monotonic() - start:.0f} s this time; computing that the store holds: {run.costs.seconds.sum():.0f} s"
+    )
     print(f"report: {run.write(chosen.store)}\n{seconds}")
     if chosen.page:
         notes = ["\n".join(f"- {p}" for p in work.dataset.problems()), "\n".join(lines), seconds]
-        print(f"page: {write_page(run, Path(chosen.page), 'aasce', title='AASCE severity: do explanations look at the curve?', notes=notes)}")
+        print(
+            f"page: {write_page(run, Path(chosen.page), 'aasce', title='AASCE severity: do explanations look at the curve?', notes=notes)}"
+        )
 
 
 if __name__ == "__main__":

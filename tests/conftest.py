@@ -11,9 +11,11 @@ from jaxtyping import install_import_hook
 # beartype looks at one random item of a sequence: with a generator of its own, contract tests can watch the global one.
 codemain.getrandbits = random.Random(0).getrandbits
 
-with install_import_hook(["xai_bench.perturbation", "xai_bench.imputers", "xai_bench.saliency", "xai_bench_metrics", "xai_bench_explainers"], "beartype.beartype"):
-    import xai_bench.imputers
-    import xai_bench.perturbation
+with install_import_hook(
+    ["xai_bench.perturbation", "xai_bench.imputers", "xai_bench.saliency", "xai_bench_metrics", "xai_bench_explainers"],
+    "beartype.beartype",
+):
+    pass
 
 import numpy as np
 import pytest
@@ -81,7 +83,9 @@ def side_classifier() -> Classifier:
 def side_films() -> Fixed:
     """Films in three splits, two a patient."""
     parts = {"train": range(24), "validation": range(24, 32), "test": range(32, 48)}
-    return Fixed({k: tuple(small_film(n) for n in v) for k, v in parts.items()}, HEADS, {"side": ("left", "right")}, ("square",))
+    return Fixed(
+        {k: tuple(small_film(n) for n in v) for k, v in parts.items()}, HEADS, {"side": ("left", "right")}, ("square",)
+    )
 
 
 @pytest.fixture

@@ -72,7 +72,9 @@ class Confidence:
 
     def __call__(self, case: Case) -> Result:
         p = case.classifier.probabilities(case.classifier(case.batch.images))
-        return Result({"confidence": p.gather(1, case.batch.targets[:, None])[:, 0].detach()}, (None,) * len(case.batch))
+        return Result(
+            {"confidence": p.gather(1, case.batch.targets[:, None])[:, 0].detach()}, (None,) * len(case.batch)
+        )
 
 
 def study(films: Fixed, classifier: Classifier, **changes: object) -> Study:
@@ -118,14 +120,18 @@ def test_a_map_is_made_once_for_both_rules_and_a_second_run_makes_none(
     pd.testing.assert_frame_equal(rows, same)
 
 
-def test_one_changed_field_recomputes_that_explainer_only(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_one_changed_field_recomputes_that_explainer_only(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     counted(study(side_films, side_classifier), tmp_path)
     changed = study(side_films, side_classifier, explainers=(Chosen(Gray(), "gray"), Chosen(Gray(5), "gray3")))
     evaluations, _ = counted(changed, tmp_path)
     assert evaluations == 5 * 16 + 16
 
 
-def test_one_deleted_cell_recomputes_that_cell_only(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_one_deleted_cell_recomputes_that_cell_only(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     _, rows = counted(study(side_films, side_classifier), tmp_path)
     store = Store.at(tmp_path)
     by_evaluations = {store.get("maps", k).receipt["evaluations"]: k for k in store.cells("maps")}  # type: ignore[union-attr]
@@ -135,7 +141,9 @@ def test_one_deleted_cell_recomputes_that_cell_only(side_films: Fixed, side_clas
     pd.testing.assert_frame_equal(rows, same)
 
 
-def test_a_damaged_cell_is_said_and_computed_again(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_a_damaged_cell_is_said_and_computed_again(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     _, rows = counted(study(side_films, side_classifier), tmp_path)
     store = Store.at(tmp_path)
     file = store.folder("scores", store.cells("scores")[0]) / "rows.parquet"
@@ -166,7 +174,9 @@ def test_a_killed_run_resumes_and_shows_no_half_cell(
     pd.testing.assert_frame_equal(whole, resumed)
 
 
-def test_a_failing_explainer_does_not_end_the_run(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_a_failing_explainer_does_not_end_the_run(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     chosen = (Chosen(Broken(), "broken"), Chosen(Broken(unfit=True), "unfit"), Chosen(Gray(), "gray"))
     _, rows = counted(study(side_films, side_classifier, explainers=chosen), tmp_path)
     blame = rows[rows.status.isin(["failed", "skipped"])].drop_duplicates(["explainer", "metric"])
@@ -193,7 +203,9 @@ def test_subsets_are_nested_and_limited(side_films: Fixed, side_classifier: Clas
     assert few.picture.nunique() == 2
 
 
-def test_no_region_at_all_is_skipped_with_its_reason(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_no_region_at_all_is_skipped_with_its_reason(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     bare = {k: tuple(replace(s, read_regions=dict) for s in v) for k, v in side_films.splits.items()}
     _, rows = counted(study(replace(side_films, splits=bare), side_classifier), tmp_path)
     inside = rows[rows.metric == "inside"]
@@ -201,7 +213,9 @@ def test_no_region_at_all_is_skipped_with_its_reason(side_films: Fixed, side_cla
     assert set(rows[rows.metric == "confidence"].status) == {"ok"}
 
 
-def test_a_model_that_returns_nan_is_invalid_rows_not_a_crash(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_a_model_that_returns_nan_is_invalid_rows_not_a_crash(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     class Sick(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.full((len(x), 2), torch.nan)
@@ -213,7 +227,9 @@ def test_a_model_that_returns_nan_is_invalid_rows_not_a_crash(side_films: Fixed,
     assert len(run.rows) == 0
 
 
-def test_an_unreadable_film_is_invalid_and_the_others_go_on(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_an_unreadable_film_is_invalid_and_the_others_go_on(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     def unreadable() -> None:
         raise BadInput("picture 'film-032' is empty; replace or remove it.")
 
@@ -221,17 +237,24 @@ def test_an_unreadable_film_is_invalid_and_the_others_go_on(side_films: Fixed, s
     films = replace(side_films, splits={**side_films.splits, "test": (replace(first, read_image=unreadable), *rest)})
     run = evaluate(study(films, side_classifier), store=tmp_path, progress=QUIET)
     bad = run.predictions[run.predictions.status == "invalid"]
-    assert bad.picture.tolist() == ["film-032"] and bad.reason.tolist() == ["picture 'film-032' is empty; replace or remove it."]
+    assert bad.picture.tolist() == ["film-032"] and bad.reason.tolist() == [
+        "picture 'film-032' is empty; replace or remove it."
+    ]
     assert run.rows.picture.nunique() == 15
 
 
 def test_a_leaking_split_is_refused(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
-    leaking = {**side_films.splits, "test": (*side_films.splits["test"], replace(side_films.splits["train"][0], id="copy"))}
+    leaking = {
+        **side_films.splits,
+        "test": (*side_films.splits["test"], replace(side_films.splits["train"][0], id="copy")),
+    }
     with pytest.raises(BadInput, match="1 of 24 patients have films in more than one split"):
         evaluate(study(replace(side_films, splits=leaking), side_classifier), store=tmp_path, progress=QUIET)
 
 
-def test_a_label_outside_the_classes_is_one_sentence(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_a_label_outside_the_classes_is_one_sentence(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     odd: tuple[Sample, ...] = tuple(replace(s, labels={"side": "middle"}) for s in side_films.splits["test"])
     films = replace(side_films, splits={**side_films.splits, "test": odd}, findings={})
     with pytest.raises(BadInput, match="labeled 'middle'; head 'side' has the classes left, right"):
@@ -247,7 +270,9 @@ def test_targets_can_be_overridden(side_films: Fixed, side_classifier: Classifie
         evaluate(study(side_films, side_classifier, target=Target("up")), store=tmp_path, progress=QUIET)
 
 
-def test_the_estimate_is_an_upper_bound_of_what_is_counted(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_the_estimate_is_an_upper_bound_of_what_is_counted(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     chosen: Mapping[str, int] = {r["what"]: r["evaluations"] for r in estimate(study(side_films, side_classifier))}
     assert chosen["gray"] == 16
 
@@ -260,7 +285,9 @@ def test_weights_are_part_of_the_key(side_films: Fixed, side_classifier: Classif
     assert evaluations == 16 + 16 + 48 + 32
 
 
-def test_heads_beyond_the_first_are_explained_on_request(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:
+def test_heads_beyond_the_first_are_explained_on_request(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
     from xai_bench.study import Target
 
     class Two(torch.nn.Module):
@@ -274,5 +301,7 @@ def test_heads_beyond_the_first_are_explained_on_request(side_films: Fixed, side
 
     heads = (*side_classifier.heads, Head("other", ("dark_left", "dark_right")))
     both = Classifier(Two(), heads, reader=side_classifier.reader)
-    _, rows = counted(study(side_films, both, target=Target("predicted", "other"), metrics=(Chosen(Confidence(), "c"),)), tmp_path)
+    _, rows = counted(
+        study(side_films, both, target=Target("predicted", "other"), metrics=(Chosen(Confidence(), "c"),)), tmp_path
+    )
     assert set(rows["head"]) == {"other"} and set(rows.target) == {"dark_left", "dark_right"}

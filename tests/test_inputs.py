@@ -14,7 +14,14 @@ from xai_bench.samples import Region, RegionKey, Sample
 
 def sample(image: np.ndarray, mask: np.ndarray | None = None, **changes: object) -> Sample:
     regions = {} if mask is None else {RegionKey("r", "derived"): Region("drawn", mask)}
-    values = {"id": "a", "patient": "p", "labels": {}, "read_image": lambda: image, "digest": "d", "read_regions": lambda: regions}
+    values = {
+        "id": "a",
+        "patient": "p",
+        "labels": {},
+        "read_image": lambda: image,
+        "digest": "d",
+        "read_regions": lambda: regions,
+    }
     return Sample(**values | changes)  # type: ignore[arg-type]  # the test chooses
 
 
@@ -30,7 +37,9 @@ def test_letterbox_keeps_the_aspect_and_centers(height: int, width: int, to_heig
 
 
 def test_padding_is_zero_and_not_content() -> None:
-    read = read_picture(sample(np.full((40, 10), 255, np.uint8), np.ones((40, 10), bool)), Input(Resize(20, 20, "letterbox")))
+    read = read_picture(
+        sample(np.full((40, 10), 255, np.uint8), np.ones((40, 10), bool)), Input(Resize(20, 20, "letterbox"))
+    )
     assert torch.equal(read.image[0] > 0, read.content)
     (state, mask) = read.regions[RegionKey("r", "derived")]
     assert state == "drawn" and mask is not None and torch.equal(mask, read.content)
@@ -74,7 +83,9 @@ def test_bad_pictures_are_one_sentence() -> None:
         Intensity("dicom_voi")(np.zeros((2, 2)), sample(np.zeros((2, 2))))
     with pytest.raises(BadInput, match=r"shape \(2, 2, 4\)"):
         Input().read(sample(np.zeros((2, 2, 4), np.uint8)))
-    with pytest.raises(BadInput, match=r"region 'r' of 'derived' on picture 'a' is \(3, 3\) pixels, the picture \(4, 4\)"):
+    with pytest.raises(
+        BadInput, match=r"region 'r' of 'derived' on picture 'a' is \(3, 3\) pixels, the picture \(4, 4\)"
+    ):
         read_picture(sample(np.zeros((4, 4), np.uint8), np.ones((3, 3), bool)), Input())
     with pytest.raises(BadInput, match="expected 0 <= low < high"):
         Intensity("percentile", 99, 1)

@@ -29,7 +29,14 @@ class Shapes(nn.Module):
 
 def batch(images: Tensor) -> Batch:
     b, _, h, w = images.shape
-    return Batch(images, torch.zeros(b, dtype=torch.long), tuple(map(str, range(b))), torch.ones(b, h, w, dtype=torch.bool), None, torch.full((b, 2), torch.nan))
+    return Batch(
+        images,
+        torch.zeros(b, dtype=torch.long),
+        tuple(map(str, range(b))),
+        torch.ones(b, h, w, dtype=torch.bool),
+        None,
+        torch.full((b, 2), torch.nan),
+    )
 
 
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 8), st.integers(0, 999))
@@ -42,7 +49,16 @@ def test_coalitions_equal_a_plain_loop_in_any_batch_size(b: int, m: int, batch_s
     model = Shapes()
     classifier = Classifier(model, [Head("h", ("x", "y"))])
     with Counter().on(classifier) as counter:
-        found = evaluate_coalitions(classifier, images, baselines, labels, keep, torch.zeros(b, dtype=torch.long), batch_size=batch_size, score="logit")
+        found = evaluate_coalitions(
+            classifier,
+            images,
+            baselines,
+            labels,
+            keep,
+            torch.zeros(b, dtype=torch.long),
+            batch_size=batch_size,
+            score="logit",
+        )
     plain = torch.empty(b, m)
     for i in range(b):
         for j in range(m):

@@ -30,7 +30,9 @@ def test_memory_is_bounded_and_pictures_stay_the_same(side_films: Fixed) -> None
     samples = {s.id: s for s in side_films.samples("test")}
     small = Pictures(samples, Input(Resize(32, 32)), keep_bytes=3 * 32 * 32 * 5)
     large = Pictures(samples, Input(Resize(32, 32)))
-    for a, b in zip(small.readable(list(samples), regions=False), large.readable(list(samples), regions=False), strict=True):
+    for a, b in zip(
+        small.readable(list(samples), regions=False), large.readable(list(samples), regions=False), strict=True
+    ):
         assert torch.equal(a.image, b.image)
     assert len(small._kept) <= 3 < len(large._kept)
 
@@ -48,7 +50,9 @@ def test_an_unreadable_film_has_its_reason(side_films: Fixed) -> None:
 
 def test_training_films_come_with_their_regions_by_name(side_films: Fixed) -> None:
     samples = {s.id: s for s in side_films.samples("train")}
-    films = TrainingFilms(Pictures(samples, Input(Resize(32, 32))), dict.fromkeys(samples, 0), ("square",), batch_size=10)
+    films = TrainingFilms(
+        Pictures(samples, Input(Resize(32, 32))), dict.fromkeys(samples, 0), ("square",), batch_size=10
+    )
     seen = 0
     for batch, regions in films:
         assert len(batch) <= 10 and list(regions) == ["square"]

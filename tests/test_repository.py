@@ -12,7 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"xai_bench", "xai_bench_explainers", "xai_bench_metrics", "xai_bench_annotations"}
 CORE = sorted((ROOT / "xai_bench").rglob("*.py"))
-SOURCES = [*CORE, *sorted((ROOT / "explainers").rglob("*.py")), *sorted((ROOT / "metrics").rglob("*.py")), *sorted((ROOT / "annotations").rglob("*.py"))]
+SOURCES = [
+    *CORE,
+    *sorted((ROOT / "explainers").rglob("*.py")),
+    *sorted((ROOT / "metrics").rglob("*.py")),
+    *sorted((ROOT / "annotations").rglob("*.py")),
+]
 
 
 def test_generic_folders_are_not_import_packages() -> None:
@@ -24,7 +29,12 @@ def test_generic_folders_are_not_import_packages() -> None:
 
 def test_the_wheel_installs_only_our_four_packages(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     tops = {n.split("/")[0] for n in zipfile.ZipFile(wheel).namelist()}
     assert {t for t in tops if not t.endswith(".dist-info")} == PACKAGES
@@ -49,7 +59,19 @@ def test_the_core_never_imports_a_plugin_package(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_imports_are_lazy(path: Path) -> None:
-    heavy = {"cv2", "quantus", "captum", "shap", "lime", "lightning", "pytorch_grad_cam", "timm", "matplotlib", "sklearn", "statsmodels"}
+    heavy = {
+        "cv2",
+        "quantus",
+        "captum",
+        "shap",
+        "lime",
+        "lightning",
+        "pytorch_grad_cam",
+        "timm",
+        "matplotlib",
+        "sklearn",
+        "statsmodels",
+    }
     if path.name == "_lightning.py":  # itself imported inside functions only
         heavy -= {"lightning"}
     assert not imported(path, at_top=True) & heavy

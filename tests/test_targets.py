@@ -21,11 +21,16 @@ def test_a_wrong_film_gets_two_maps_and_a_right_one_is_shared(side_films: Fixed,
     samples = {s.id: s for s in side_films.samples("test")}
     found = requests(study, side_films.heads, samples, predicted(side_films, "film-033"))
     assert len(found) == 17
-    assert {r for r in found if r.picture == "film-033"} == {Request("film-033", 1, ("label",)), Request("film-033", 0, ("predicted",))}
+    assert {r for r in found if r.picture == "film-033"} == {
+        Request("film-033", 1, ("label",)),
+        Request("film-033", 0, ("predicted",)),
+    }
     assert {r.rules for r in found if r.picture != "film-033"} == {("label", "predicted")}
 
 
-def test_films_without_a_finding_are_not_scored_for_alignment_and_come_last(side_films: Fixed, side_classifier: Classifier) -> None:
+def test_films_without_a_finding_are_not_scored_for_alignment_and_come_last(
+    side_films: Fixed, side_classifier: Classifier
+) -> None:
     films = Fixed(side_films.splits, side_films.heads, {"side": ("right",)}, side_films.regions)
     study = Study("s", films, (Given("g", side_classifier),))
     samples = {s.id: s for s in films.samples("test")}
@@ -49,4 +54,9 @@ def test_an_unlabeled_film_is_explained_for_its_prediction_only(side_films: Fixe
 
 
 def test_classes_are_named_across_heads(side_films: Fixed) -> None:
-    assert [class_name((*side_films.heads, *side_films.heads), n) for n in range(4)] == ["left", "right", "left", "right"]
+    assert [class_name((*side_films.heads, *side_films.heads), n) for n in range(4)] == [
+        "left",
+        "right",
+        "left",
+        "right",
+    ]

@@ -51,11 +51,22 @@ class Collected:
 
     def cost(self, kind: str, model: Model, receipt: Mapping[str, Any], explainer: str = "", metric: str = "") -> None:
         """One line of the cost table, from a receipt."""
-        values = (kind, model.name, model.replicate, explainer, metric, receipt["pictures"], receipt["evaluations"], receipt["seconds"])
+        values = (
+            kind,
+            model.name,
+            model.replicate,
+            explainer,
+            metric,
+            receipt["pictures"],
+            receipt["evaluations"],
+            receipt["seconds"],
+        )
         self.costs.append(dict(zip(COSTS, values, strict=True)))
 
 
-def evaluate(study: Study, *, store: str | Path | Store, progress: Progress | None = None, workers: int | None = None) -> Run:
+def evaluate(
+    study: Study, *, store: str | Path | Store, progress: Progress | None = None, workers: int | None = None
+) -> Run:
     """Train, explain and score what the study asks for and the store does not hold yet.
 
     A run that was stopped at any moment goes on where it stopped. An explainer or metric that fails, or does not fit a
@@ -92,7 +103,9 @@ def _frame(parts: Sequence[pd.DataFrame], columns: list[str] | None) -> pd.DataF
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=columns)
 
 
-def _evaluate_model(study: Study, bench: Workbench, model: Model, samples: Mapping[str, Sample], found: Collected) -> None:
+def _evaluate_model(
+    study: Study, bench: Workbench, model: Model, samples: Mapping[str, Sample], found: Collected
+) -> None:
     trained = bench.memo.get(model.weights)
     if trained is not None:
         found.cost("train", model, trained)
@@ -157,12 +170,16 @@ def _evaluate_explainer(
             asked = _restricted(made, order, metric)
             if not any(question.rule in r.rules for r in asked.requests):
                 continue
-            scored = _guarded(lambda asked=asked, question=question: scores(bench, model, explainer.plugin, asked, question))
+            scored = _guarded(
+                lambda asked=asked, question=question: scores(bench, model, explainer.plugin, asked, question)
+            )
             if isinstance(scored, tuple):
                 found.rows.append(_blamed(blamed, scored))
                 continue
             found.rows.append(_joined(scored.rows, blamed, labeled, model))
-            found.curves.append(scored.curves.assign(**{k: blamed[k] for k in ("classifier", "replicate", "explainer", "metric")}))
+            found.curves.append(
+                scored.curves.assign(**{k: blamed[k] for k in ("classifier", "replicate", "explainer", "metric")})
+            )
             found.cost("scores", model, scored.receipt, explainer.label, metric.label)
 
 
@@ -208,8 +225,13 @@ def _summaries(study: Study, found: Collected, rows: pd.DataFrame, predicted: pd
     samples = {i: s for m in found.models for i, s in m.pictures.samples.items()}
 
     def read(weights: str, explainer: str) -> dict[str, tuple[int, Tensor]]:
-        rule = (study.target.of if study.target else "predicted")
-        return {r.picture: (r.target, m) for b in found.maps.get((weights, explainer), []) for r, m in zip(b.requests, b.saliency, strict=True) if rule in r.rules}
+        rule = study.target.of if study.target else "predicted"
+        return {
+            r.picture: (r.target, m)
+            for b in found.maps.get((weights, explainer), [])
+            for r, m in zip(b.requests, b.saliency, strict=True)
+            if rule in r.rules
+        }
 
     def shown(weights: str, ids: Sequence[str]) -> list[Tensor]:
         model = next(m for m in found.models if m.weights == weights)
@@ -229,7 +251,16 @@ def _summaries(study: Study, found: Collected, rows: pd.DataFrame, predicted: pd
 def _card(model: Model, predicted: pd.DataFrame) -> ClassifierCard:
     mine = predicted[(predicted.weights == model.weights) & (predicted.status == "ok") & predicted.label.notna()]
     accuracy = float((mine.label == mine.prediction).mean()) if len(mine) else None
-    return ClassifierCard(model.name, model.replicate, model.train_seed, model.regime, None, model.classifier.architecture, model.weights, accuracy)
+    return ClassifierCard(
+        model.name,
+        model.replicate,
+        model.train_seed,
+        model.regime,
+        None,
+        model.classifier.architecture,
+        model.weights,
+        accuracy,
+    )
 
 
 def estimate(study: Study) -> list[dict[str, Any]]:

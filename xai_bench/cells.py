@@ -99,11 +99,19 @@ class Workbench:
 def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
     """Logits of every picture: columns picture, status, reason, logits."""
     ids = list(model.pictures.samples)
-    parts = {"weights": model.weights, "batch": bench.batch_size, "pictures": [model.pictures.samples[i].digest for i in ids], "ids": ids}
+    parts = {
+        "weights": model.weights,
+        "batch": bench.batch_size,
+        "pictures": [model.pictures.samples[i].digest for i in ids],
+        "ids": ids,
+    }
 
     def compute(folder: Path) -> Mapping[str, Any]:
         rows: list[dict[str, Any]] = []
-        with bench.progress.task(f"{model.label}: predictions", len(ids)) as advance, Counter().on(model.classifier) as count:
+        with (
+            bench.progress.task(f"{model.label}: predictions", len(ids)) as advance,
+            Counter().on(model.classifier) as count,
+        ):
             for start in range(0, len(ids), bench.batch_size):
                 part = ids[start : start + bench.batch_size]
                 rows += _predict(bench, model, part)
@@ -127,7 +135,9 @@ def _predict(bench: Workbench, model: Model, ids: Sequence[str]) -> list[dict[st
     for i in ids:
         finite = i in logits and all(abs(v) < float("inf") for v in logits[i])
         reason = "" if finite else model.pictures.problems.get(i, "the classifier returned NaN or infinite logits")
-        rows.append({"picture": i, "status": "ok" if finite else "invalid", "reason": reason, "logits": logits.get(i, [])})
+        rows.append(
+            {"picture": i, "status": "ok" if finite else "invalid", "reason": reason, "logits": logits.get(i, [])}
+        )
     return rows
 
 
@@ -169,7 +179,10 @@ def maps(bench: Workbench, model: Model, explainer: Explainer, block: Sequence[R
 
     def compute(folder: Path) -> Mapping[str, Any]:
         made = []
-        with bench.progress.task(f"{model.label}: {label}", len(block)) as advance, Counter().on(model.classifier) as count:
+        with (
+            bench.progress.task(f"{model.label}: {label}", len(block)) as advance,
+            Counter().on(model.classifier) as count,
+        ):
             for start in range(0, len(block), bench.batch_size):
                 part = block[start : start + bench.batch_size]
                 pictures = model.pictures.readable([r.picture for r in part], regions=False)
@@ -213,7 +226,10 @@ def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, que
     def compute(folder: Path) -> Mapping[str, Any]:
         rows: list[dict[str, Any]] = []
         curves: list[pd.DataFrame] = []
-        with bench.progress.task(f"{model.label}: {question.label}", len(wanted)) as advance, Counter().on(model.classifier) as count:
+        with (
+            bench.progress.task(f"{model.label}: {question.label}", len(wanted)) as advance,
+            Counter().on(model.classifier) as count,
+        ):
             for start in range(0, len(wanted), bench.batch_size):
                 part = wanted[start : start + bench.batch_size]
                 for key, result in _results(bench, model, explainer, made, part, ready, question):
@@ -233,7 +249,13 @@ CURVE = ["picture", "target", "region", "reference", "curve", "x", "y"]
 
 
 def _results(
-    bench: Workbench, model: Model, explainer: Explainer, made: Maps, part: Sequence[int], metric: Metric, question: Question
+    bench: Workbench,
+    model: Model,
+    explainer: Explainer,
+    made: Maps,
+    part: Sequence[int],
+    metric: Metric,
+    question: Question,
 ) -> Iterator[tuple[RegionKey, Result]]:
     chosen = [made.requests[n] for n in part]
     pictures = model.pictures.readable([r.picture for r in chosen], regions=metric.needs_region)
@@ -264,7 +286,15 @@ def _rows(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[dic
     for name, values in result.scores.items():
         for n, (request, value) in enumerate(zip(chosen, values.cpu().double().tolist(), strict=False)):
             status, why = _status(value, result.reason(name, n))
-            rows.append(dict(zip(ROW, (request.picture, request.target, key.name, key.reference, name, status, why, value), strict=True)))
+            rows.append(
+                dict(
+                    zip(
+                        ROW,
+                        (request.picture, request.target, key.name, key.reference, name, status, why, value),
+                        strict=True,
+                    )
+                )
+            )
     return rows
 
 
@@ -284,7 +314,11 @@ def _curves(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[p
     for name, values in result.curves.items():
         for request, y in zip(chosen, values.cpu().double().numpy(), strict=False):
             frame = pd.DataFrame({"x": x, "y": y})
-            frames.append(frame.assign(picture=request.picture, target=request.target, region=key.name, reference=key.reference, curve=name)[CURVE])
+            frames.append(
+                frame.assign(
+                    picture=request.picture, target=request.target, region=key.name, reference=key.reference, curve=name
+                )[CURVE]
+            )
     return frames
 
 

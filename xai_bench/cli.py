@@ -27,18 +27,27 @@ Full = Annotated[bool, typer.Option("--full", help="Every score, not only the he
 
 
 @app.command()
-def demo(store: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("runs/demo"), full: Full = False) -> None:
+def demo(
+    store: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("runs/demo"), full: Full = False
+) -> None:
     """The whole story on built-in phantom films: an honest classifier, one that cheats, and which explainers tell.
 
     Example: `xai-bench demo`
     """
     from xai_bench.demo import run_demo
+    from xai_bench.reporting.terminal import show
 
-    _finish(run_demo(store, Progress()), store, full=full)
+    done = run_demo(store, Progress())
+    show(done.tables(full=True) if full else [], story=done.story)
+    typer.echo(f"report: {done.write(store)}\nall tables: {store / 'tables'}")
 
 
 @app.command("list")
-def list_plugins(kind: Annotated[str | None, typer.Argument(help="explainers, metrics, summaries, datasets, classifiers or imputers.")] = None) -> None:
+def list_plugins(
+    kind: Annotated[
+        str | None, typer.Argument(help="explainers, metrics, summaries, datasets, classifiers or imputers.")
+    ] = None,
+) -> None:
     """What is installed: explainers, metrics, summaries, datasets, classifiers, imputers.
 
     Example: `xai-bench list explainers`
@@ -147,14 +156,25 @@ def _study(path: Path, limit: int | None) -> Any:
 
 def _estimate_lines(rows: list[dict[str, Any]]) -> list[str]:
     total = sum(r["evaluations"] for r in rows)
-    lines = [f"  {r['what']}: {r['pictures']} pictures, about {r['evaluations']:,} model evaluations" for r in rows if r["evaluations"]]
-    return [*lines, f"about {total:,} model evaluations at most, training apart; what the store holds is not computed again"]
+    lines = [
+        f"  {r['what']}: {r['pictures']} pictures, about {r['evaluations']:,} model evaluations"
+        for r in rows
+        if r["evaluations"]
+    ]
+    return [
+        *lines,
+        f"about {total:,} model evaluations at most, training apart; what the store holds is not computed again",
+    ]
 
 
 def _finish(done: Any, folder: Path, *, full: bool) -> None:
     from xai_bench.reporting.terminal import show
 
-    show(done.tables(full=full), story=done.story)
+    shown = done.tables(full=full)
+    show(
+        shown if full else [t for t in shown if t.name.startswith(("classifiers", "scores", "retrain", "left_out"))],
+        story=done.story,
+    )
     typer.echo(f"report: {done.write(folder)}")
 
 
@@ -163,7 +183,11 @@ def _add_commands() -> None:
         try:
             found = point.load()
         except Exception as error:  # a plugin can fail in any way; the other verbs must work
-            warnings.warn(f"command {point.name} ({point.value}) did not load: {type(error).__name__}: {error}", PluginWarning, stacklevel=2)
+            warnings.warn(
+                f"command {point.name} ({point.value}) did not load: {type(error).__name__}: {error}",
+                PluginWarning,
+                stacklevel=2,
+            )
             continue
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=point.name)

@@ -17,7 +17,9 @@ def findings() -> list[str]:
     lines = [f"{name}: {value}" for name, value in environment().items()]
     lines.append(f"cores: {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
     if _torchvision_ops.STUBBED:
-        lines.append("torchvision: its compiled operators do not fit this torch; models and transforms work, detection operators do not")
+        lines.append(
+            "torchvision: its compiled operators do not fit this torch; models and transforms work, detection operators do not"
+        )
     if importlib.util.find_spec("cv2") is None:
         lines.append("OpenCV is missing: install opencv-python-headless (SHAP's inpainting masks need it)")
     lines += [f"{registry.kind}s: {', '.join(registry)}" for registry in REGISTRIES.values()]

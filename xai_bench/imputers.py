@@ -46,7 +46,9 @@ class TrainingMean:
             raise BadInput("imputer 'training_mean' was not fitted; run it in a study, or call fit(training) first.")
         mean = self.state["mean"].to(batch.images.device)
         if mean.shape[-2:] != batch.images.shape[-2:]:
-            raise BadInput(f"imputer 'training_mean' was fitted on {tuple(mean.shape[-2:])}, the pictures are {tuple(batch.images.shape[-2:])}.")
+            raise BadInput(
+                f"imputer 'training_mean' was fitted on {tuple(mean.shape[-2:])}, the pictures are {tuple(batch.images.shape[-2:])}."
+            )
         return mean.expand_as(batch.images)
 
 

@@ -176,5 +176,7 @@ def to_batch(pictures: Sequence[Picture], targets: Sequence[int]) -> Batch:
 def to_region(pictures: Sequence[Picture], key: RegionKey) -> tuple[Bool[Tensor, "b h w"], tuple[RegionState, ...]]:
     """One region of every picture, and its state; an absent region is `not_read`, its mask empty."""
     found = [p.regions.get(key, ("not_read", None)) for p in pictures]
-    masks = [torch.zeros_like(p.content) if m is None else m & p.content for p, (_, m) in zip(pictures, found, strict=True)]
+    masks = [
+        torch.zeros_like(p.content) if m is None else m & p.content for p, (_, m) in zip(pictures, found, strict=True)
+    ]
     return torch.stack(masks), tuple(state for state, _ in found)

@@ -29,7 +29,9 @@ def samples_by_split(dataset: Dataset) -> dict[str, dict[str, Sample]]:
         samples = dataset.samples(split)
         found[split] = {s.id: s for s in samples}
         if len(found[split]) < len(samples):
-            raise BadInput(f"split {split!r} has {len(samples)} samples but only {len(found[split])} ids; give each its own id.")
+            raise BadInput(
+                f"split {split!r} has {len(samples)} samples but only {len(found[split])} ids; give each its own id."
+            )
     refuse_leak({split: list(part.values()) for split, part in found.items()})
     return found
 
@@ -48,13 +50,17 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
         if isinstance(entry, Given):
             training = _films(films(entry.classifier.reader, "train"), entry.classifier.heads, study.regions)
             pictures = films(entry.classifier.reader, study.split)
-            yield Model(entry.name, 0, None, "given", entry.classifier, entry.classifier.weights_hash(), pictures, training)
+            yield Model(
+                entry.name, 0, None, "given", entry.classifier, entry.classifier.weights_hash(), pictures, training
+            )
         elif isinstance(entry, Checkpoint):
             classifier, card = load_checkpoint(Path(entry.checkpoint))
             training = _films(films(classifier.reader, "train"), classifier.heads, study.regions)
             pictures = films(classifier.reader, study.split)
             regime = (card.get("training") or {}).get("fields", {}).get("regime", "checkpoint")
-            yield Model(entry.name, 0, card.get("seed"), regime, classifier, classifier.weights_hash(), pictures, training)
+            yield Model(
+                entry.name, 0, card.get("seed"), regime, classifier, classifier.weights_hash(), pictures, training
+            )
         else:
             own = films if entry.dataset is None else _films_of(entry.dataset, splits)
             for replicate, seed in enumerate(entry.seeds):
@@ -66,12 +72,16 @@ def _films_of(dataset: Dataset, study_splits: Mapping[str, Mapping[str, Sample]]
     tested = {s.patient for s in study_splits["test"].values()}
     seen = {s.patient for split in ("train", "validation") for s in own[split].values()}
     if tested & seen:
-        raise BadInput(f"{len(tested & seen)} patients of the study's test split are in a classifier's own training data; use disjoint patients.")
+        raise BadInput(
+            f"{len(tested & seen)} patients of the study's test split are in a classifier's own training data; use disjoint patients."
+        )
     return cache(lambda reader, split: Pictures(own[split], reader))
 
 
 def _films(pictures: Pictures, heads: Sequence[Head], regions: tuple[str, ...]) -> TrainingFilms | None:
-    labels = {i: next(iter(targets.values())) for i, s in pictures.samples.items() if (targets := label_targets(heads, s))}
+    labels = {
+        i: next(iter(targets.values())) for i, s in pictures.samples.items() if (targets := label_targets(heads, s))
+    }
     return TrainingFilms(pictures, labels, regions) if labels else None
 
 
@@ -96,7 +106,12 @@ def _trained(
                 entry.architecture, entry.training, heads, study.reader, data, seed=seed,
                 folder=bench.store.root / "training" / key, advance=advance,
             )  # fmt: skip
-        card = {"architecture": spec_of(entry.architecture), "training": spec_of(entry.training), "seed": seed, "data": digest(parts["films"])}
+        card = {
+            "architecture": spec_of(entry.architecture),
+            "training": spec_of(entry.training),
+            "seed": seed,
+            "data": digest(parts["films"]),
+        }
         save_checkpoint(classifier, folder, card)
         return {"pictures": len(learned.samples), "evaluations": 0}
 
@@ -108,7 +123,9 @@ def _trained(
     return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training)
 
 
-def _training_set(bench: Workbench, name: str, heads: Sequence[Head], learned: Pictures, checked: Pictures) -> TrainingSet:
+def _training_set(
+    bench: Workbench, name: str, heads: Sequence[Head], learned: Pictures, checked: Pictures
+) -> TrainingSet:
     parts = []
     for pictures in (learned, checked):
         ids = list(pictures.samples)
@@ -120,4 +137,3 @@ def _training_set(bench: Workbench, name: str, heads: Sequence[Head], learned: P
                 advance(len(part))
         parts += [torch.stack(images), label_rows(heads, [pictures.samples[i].labels for i in ids])]
     return TrainingSet(*parts)
-

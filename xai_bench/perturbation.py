@@ -19,7 +19,10 @@ Score = Literal["probability", "logit"]
 
 
 def compose(
-    image: Float[Tensor, "n c h w"], baseline: Float[Tensor, "n c h w"], labels: Int[Tensor, "n h w"], keep: Bool[Tensor, "n players"]
+    image: Float[Tensor, "n c h w"],
+    baseline: Float[Tensor, "n c h w"],
+    labels: Int[Tensor, "n h w"],
+    keep: Bool[Tensor, "n players"],
 ) -> Float[Tensor, "n c h w"]:
     """Pictures in which the players of `keep` show the image and all others the baseline; one mask for all channels.
 
@@ -33,8 +36,8 @@ def compose(
 
 @torch.inference_mode()
 def score_batch(
-    classifier: Classifier, images: Float[Tensor, "n c h w"], targets: Int[Tensor, "n"], score: Score = "probability"
-) -> Float[Tensor, "n"]:
+    classifier: Classifier, images: Float[Tensor, "n c h w"], targets: Int[Tensor, n], score: Score = "probability"
+) -> Float[Tensor, n]:
     """The target's probability (or logit) of each picture."""
     logits = classifier(images)
     values = classifier.probabilities(logits) if score == "probability" else logits
@@ -47,7 +50,7 @@ def evaluate_coalitions(
     baselines: Float[Tensor, "b c h w"],
     labels: Int[Tensor, "b h w"],
     keep: Bool[Tensor, "b m players"],
-    targets: Int[Tensor, "b"],
+    targets: Int[Tensor, b],
     *,
     batch_size: int = 16,
     score: Score = "probability",

@@ -60,7 +60,13 @@ class Progress:
             self.console.print(line, highlight=False)
 
     def _bar(self) -> RichProgress:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         return RichProgress(*columns, console=self.console, transient=False)
 
     def _plain(self, description: str, total: int) -> Advance:

@@ -46,7 +46,7 @@ class Batch:
     """What a classifier and an explainer see."""
 
     images: Float[Tensor, "b c h w"]  # in [0, 1], resized; the classifier normalizes for itself
-    targets: Int[Tensor, "b"]  # index into the concatenated logits: the class to explain
+    targets: Int[Tensor, b]  # index into the concatenated logits: the class to explain
     ids: tuple[str, ...]  # randomness of a picture depends on (seed, id) only
     content: Bool[Tensor, "b h w"]  # False = letterbox padding
     players: Players | None  # anatomical superpixels
@@ -94,7 +94,9 @@ class Traits:
     def of(explainer: object) -> Traits:
         """The traits of an explainer, with defaults for what it does not declare."""
         default = Traits()
-        return Traits(**{name: getattr(explainer, name, getattr(default, name)) for name in Traits.__dataclass_fields__})
+        return Traits(
+            **{name: getattr(explainer, name, getattr(default, name)) for name in Traits.__dataclass_fields__}
+        )
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ class Reason:
 class Result:
     """One value a picture and score name. NaN is missing and must have a reason; a finite score's reason is a mark."""
 
-    scores: Mapping[str, Float[Tensor, "b"]]
+    scores: Mapping[str, Float[Tensor, b]]
     reasons: tuple[Reason | None, ...]
     curves: Mapping[str, Float[Tensor, "b steps"]] = field(default_factory=dict)
-    x: Float[Tensor, "steps"] | None = None
+    x: Float[Tensor, steps] | None = None
     own_reasons: Mapping[str, tuple[Reason | None, ...]] = field(default_factory=dict)  # by score, where it differs
 
     def reason(self, score: str, picture: int) -> Reason | None:
@@ -214,7 +216,9 @@ class Evidence:
     maps: Callable[[str, str], Mapping[str, tuple[int, Tensor]]]
     samples: Callable[[Sequence[str]], Sequence[Sample]]
     seed: int = 0
-    content: Callable[[str, Sequence[str]], Sequence[Bool[Tensor, "h w"]]] | None = None  # weights, ids; None: no padding
+    content: Callable[[str, Sequence[str]], Sequence[Bool[Tensor, "h w"]]] | None = (
+        None  # weights, ids; None: no padding
+    )
 
 
 @dataclass(frozen=True)
@@ -242,4 +246,3 @@ class Summary(Protocol):
     def __call__(self, evidence: Evidence) -> Sequence[SummaryRow]:
         """All rows of this summary."""
         ...
-

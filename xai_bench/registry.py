@@ -55,10 +55,14 @@ class Registry(Mapping[str, Entry]):
 
         def decorate(cls: type[T]) -> type[T]:
             if not is_dataclass(cls):
-                raise XaiBenchError(f"{self.kind} {name!r} ({cls.__qualname__}) must be a dataclass: put @dataclass(frozen=True) under the decorator.")
+                raise XaiBenchError(
+                    f"{self.kind} {name!r} ({cls.__qualname__}) must be a dataclass: put @dataclass(frozen=True) under the decorator."
+                )
             entry, old = Entry(self.kind, name, cls, cite), self._entries.get(name)
             if old is not None and old.where != entry.where:
-                raise DuplicateName(f"two plugins are called {self.kind} {name!r}: {old.where} and {entry.where}; rename one.")
+                raise DuplicateName(
+                    f"two plugins are called {self.kind} {name!r}: {old.where} and {entry.where}; rename one."
+                )
             self._entries[name] = entry
             cls.xai_bench_name = name  # type: ignore[attr-defined]  # how an instance finds its entry
             cls.xai_bench_kind = self.kind  # type: ignore[attr-defined]  # the same
@@ -136,5 +140,7 @@ def _attempt(module: str, label: str) -> ModuleType | None:
         for registry in REGISTRIES.values():
             registry.forget(module)
         sys.modules.pop(module, None)
-        warnings.warn(f"plugin {label} did not load: {module}: {type(error).__name__}: {error}", PluginWarning, stacklevel=3)
+        warnings.warn(
+            f"plugin {label} did not load: {module}: {type(error).__name__}: {error}", PluginWarning, stacklevel=3
+        )
         return None

@@ -64,17 +64,39 @@ class Run:
 
     def gallery(self, n: int = 4) -> list[GalleryItem]:
         """The first `n` explained films with every classifier's maps; films and regions are read again."""
-        explained = [i for i in self.order if any(r.picture == i for blocks in self.maps.values() for b in blocks for r in b.requests)]
+        explained = [
+            i
+            for i in self.order
+            if any(r.picture == i for blocks in self.maps.values() for b in blocks for r in b.requests)
+        ]
         return [self._item(i) for i in explained[:n]]
 
     def _item(self, picture: str) -> GalleryItem:
         first = self.models[0]
         shown = first.pictures.readable([picture], regions=True)[0]
-        outline = next((m.numpy() for name in self.study.regions for k, (_, m) in shown.regions.items() if k.name == name and m is not None), None)
+        outline = next(
+            (
+                m.numpy()
+                for name in self.study.regions
+                for k, (_, m) in shown.regions.items()
+                if k.name == name and m is not None
+            ),
+            None,
+        )
         rows = []
         for model in self.models:
-            said = self.predictions[(self.predictions.weights == model.weights) & (self.predictions.picture == picture)].iloc[0]
-            rows.append((model.name, model.replicate, str(said.prediction), float(said.confidence), self._maps_of(model, picture)))
+            said = self.predictions[
+                (self.predictions.weights == model.weights) & (self.predictions.picture == picture)
+            ].iloc[0]
+            rows.append(
+                (
+                    model.name,
+                    model.replicate,
+                    str(said.prediction),
+                    float(said.confidence),
+                    self._maps_of(model, picture),
+                )
+            )
         label = str(self.predictions[self.predictions.picture == picture].iloc[0].label)
         return GalleryItem(picture, shown.image.mean(0).numpy(), outline, label, rows)
 
@@ -104,5 +126,9 @@ class Run:
     def checkpoints(self, store: Path) -> list[Path]:
         """The folders of the classifiers that were trained for this run."""
         cells = store / "cells" / "train"
-        cards = {json.loads((c / "card.json").read_text())["weights"]: c for c in sorted(cells.iterdir())} if cells.is_dir() else {}
+        cards = (
+            {json.loads((c / "card.json").read_text())["weights"]: c for c in sorted(cells.iterdir())}
+            if cells.is_dir()
+            else {}
+        )
         return [cards[m.weights] for m in self.models if m.weights in cards]

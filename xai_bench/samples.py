@@ -46,7 +46,9 @@ class Region:
 
     def __post_init__(self) -> None:
         if (self.state == "drawn") != (self.mask is not None):
-            raise BadInput(f"a region with state {self.state!r} must{'' if self.state == 'drawn' else ' not'} have a mask.")
+            raise BadInput(
+                f"a region with state {self.state!r} must{'' if self.state == 'drawn' else ' not'} have a mask."
+            )
 
 
 @dataclass(frozen=True)

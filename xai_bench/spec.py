@@ -48,7 +48,9 @@ def spec_of(value: Any) -> Any:
 def _callable_spec(function: Any) -> dict[str, Any]:
     name = f"{function.__module__}:{function.__qualname__}"
     if "<" in name:
-        raise BadInput(f"{name} is a lambda or a local function; define it at the top of a module so that it has a name.")
+        raise BadInput(
+            f"{name} is a lambda or a local function; define it at the top of a module so that it has a name."
+        )
     return {"name": name, "source": hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]}
 
 
@@ -73,7 +75,9 @@ def build(kind: str, value: Any, *, where: str = "") -> Any:
         return value
     if "name" not in value:
         raise BadInput(f"{where or kind}: {dict(value)!r} has no `name`; expected a {kind}'s name and its fields.")
-    fields = dict(value["fields"]) if set(value) == {"name", "fields"} else {k: v for k, v in value.items() if k != "name"}
+    fields = (
+        dict(value["fields"]) if set(value) == {"name", "fields"} else {k: v for k, v in value.items() if k != "name"}
+    )
     name, _, first = str(value["name"]).partition(":")
     cls = REGISTRIES[kind][name].factory
     if first:
@@ -86,8 +90,14 @@ def make(cls: type[Any], fields: Mapping[str, Any], *, where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name != "state"}
     for name in fields:
         if name not in known:
-            raise BadInput(f"{where}: unknown field {name!r}; it has {', '.join(known) or 'none'}.{did_you_mean(name, list(known))}")
-    missing = [n for n, f in known.items() if n not in fields and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+            raise BadInput(
+                f"{where}: unknown field {name!r}; it has {', '.join(known) or 'none'}.{did_you_mean(name, list(known))}"
+            )
+    missing = [
+        n
+        for n, f in known.items()
+        if n not in fields and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     if missing:
         raise BadInput(f"{where}: field {missing[0]!r} is required.")
     hints = _hints(cls)

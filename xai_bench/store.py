@@ -78,7 +78,11 @@ class Store:
         except (OSError, ValueError, KeyError) as error:
             damaged = [f"receipt.json ({type(error).__name__})"]
         if damaged:
-            warnings.warn(f"cell {kind}/{key} is damaged ({', '.join(damaged)}); it is removed and computed again.", StoreWarning, stacklevel=2)
+            warnings.warn(
+                f"cell {kind}/{key} is damaged ({', '.join(damaged)}); it is removed and computed again.",
+                StoreWarning,
+                stacklevel=2,
+            )
             self.delete(kind, key)
             return None
         return Cell(folder, receipt)
@@ -121,7 +125,9 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInput(f"{folder} cannot be written ({error.strerror or error}); free space, or name another folder with --store.") from None
+        raise BadInput(
+            f"{folder} cannot be written ({error.strerror or error}); free space, or name another folder with --store."
+        ) from None
 
 
 def write_frame(folder: Path, name: str, frame: pd.DataFrame) -> None:

@@ -118,7 +118,9 @@ class Study:
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
-                raise BadInput(f"study key {key!r} is unknown; a study has {', '.join(known)}.{did_you_mean(key, known)}")
+                raise BadInput(
+                    f"study key {key!r} is unknown; a study has {', '.join(known)}.{did_you_mean(key, known)}"
+                )
         for key in ("dataset", "classifiers"):
             if key not in values:
                 raise BadInput(f"study {values['name']!r} has no {key!r}; add it, for example {_EXAMPLES[key]}.")
@@ -138,7 +140,10 @@ class Study:
         return digest(self.spec())[:12]
 
 
-_EXAMPLES = {"dataset": '`dataset = "phantom"`', "classifiers": '`classifiers = [{name = "mine", architecture = "small_cnn"}]`'}
+_EXAMPLES = {
+    "dataset": '`dataset = "phantom"`',
+    "classifiers": '`classifiers = [{name = "mine", architecture = "small_cnn"}]`',
+}
 
 
 def _plain(value: Any) -> Any:
@@ -165,7 +170,9 @@ def _classifier(value: Any, index: int) -> Trained | Checkpoint | Given:
     if isinstance(value, Classifier):
         return Given(value.architecture, value)
     if not isinstance(value, Mapping):
-        raise BadInput(f"classifier {value!r}: expected a Classifier, a Trained, or a table with `name` and `architecture` or `checkpoint`.")
+        raise BadInput(
+            f"classifier {value!r}: expected a Classifier, a Trained, or a table with `name` and `architecture` or `checkpoint`."
+        )
     table = dict(value)
     where = f"classifiers[{index}]"
     if "checkpoint" in table:
@@ -215,4 +222,16 @@ def _choose(kind: str, value: Any) -> Chosen:
     return Chosen(plugin, label or getattr(plugin, "xai_bench_name", type(plugin).__name__), pictures)
 
 
-__all__ = ["Checkpoint", "Chosen", "Explainer", "Given", "Input", "Intensity", "Metric", "Resize", "Study", "Target", "Trained"]
+__all__ = [
+    "Checkpoint",
+    "Chosen",
+    "Explainer",
+    "Given",
+    "Input",
+    "Intensity",
+    "Metric",
+    "Resize",
+    "Study",
+    "Target",
+    "Trained",
+]

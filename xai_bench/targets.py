@@ -47,7 +47,9 @@ def label_targets(heads: Sequence[Head], sample: Sample) -> dict[str, int]:
         classes = next(h.classes for h in heads if h.name == head)
         label = sample.labels.get(head)
         if label is not None and label not in classes:
-            raise BadInput(f"picture {sample.id!r} is labeled {label!r}; head {head!r} has the classes {', '.join(classes)}.")
+            raise BadInput(
+                f"picture {sample.id!r} is labeled {label!r}; head {head!r} has the classes {', '.join(classes)}."
+            )
         if label is not None:
             found[head] = start + classes.index(label)
     return found
@@ -67,7 +69,9 @@ def explained_order(dataset: Dataset, samples: Sequence[Sample], seed: int) -> l
     return [s.id for part in (with_finding, rest) if part for s in stratified_order(part, seed)]
 
 
-def requests(study: Study, heads: Sequence[Head], samples: Mapping[str, Sample], predicted: pd.DataFrame) -> list[Request]:
+def requests(
+    study: Study, heads: Sequence[Head], samples: Mapping[str, Sample], predicted: pd.DataFrame
+) -> list[Request]:
     """Every (picture, target) that the study's metrics need for this classifier, in the fixed order.
 
     `predicted` has picture, head and target (the predicted logit), readable pictures only.
@@ -84,7 +88,9 @@ def requests(study: Study, heads: Sequence[Head], samples: Mapping[str, Sample],
     return [Request(picture, target, tuple(of)) for (picture, target), of in found.items()]
 
 
-def _resolve(rule: Target, heads: Sequence[Head], sample: Sample, predicted: Mapping[tuple[str, str], int]) -> int | None:
+def _resolve(
+    rule: Target, heads: Sequence[Head], sample: Sample, predicted: Mapping[tuple[str, str], int]
+) -> int | None:
     head = rule.head or heads[0].name
     starts = offsets(heads)
     if head not in starts:
@@ -95,7 +101,9 @@ def _resolve(rule: Target, heads: Sequence[Head], sample: Sample, predicted: Map
         return label_targets(heads, sample).get(head)
     classes = next(h.classes for h in heads if h.name == head)
     if rule.of not in classes:
-        raise BadInput(f"target {rule.of!r} is neither 'predicted', 'label' nor a class of head {head!r} ({', '.join(classes)}).")
+        raise BadInput(
+            f"target {rule.of!r} is neither 'predicted', 'label' nor a class of head {head!r} ({', '.join(classes)})."
+        )
     return starts[head] + classes.index(rule.of)
 
 

@@ -38,7 +38,10 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
         events = manager.Queue()
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events,)) as pool, progress.live() as live:
+        with (
+            ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events,)) as pool,
+            progress.live() as live,
+        ):
             jobs = {pool.submit(_work, part, str(store.root)) for part in parts}
             while jobs:
                 done, jobs = wait(jobs, timeout=0.2, return_when=FIRST_COMPLETED)

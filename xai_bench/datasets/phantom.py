@@ -191,7 +191,9 @@ def _read_image(phantom: Phantom, picture: str) -> UInt8[np.ndarray, "h w"]:
     view, chance, finding, amount = _drawn_column(phantom, picture)
     image = _drawn(view, picture, amount, phantom.seed, phantom.shape)
     style = phantom.marker.style(chance, finding)
-    return stamp(image, chance, style, phantom.marker.size, fixed_box(view, phantom.shape))[0] if style else image.copy()
+    return (
+        stamp(image, chance, style, phantom.marker.size, fixed_box(view, phantom.shape))[0] if style else image.copy()
+    )
 
 
 @lru_cache(maxsize=2048)  # data sets that differ in their markers share the films; 12 kB each at 128 px
