@@ -68,7 +68,6 @@ def test_heavy_imports_are_lazy(path: Path) -> None:
         "lightning",
         "pytorch_grad_cam",
         "timm",
-        "matplotlib",
         "sklearn",
         "statsmodels",
     }

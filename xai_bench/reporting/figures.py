@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
 from xai_bench.reporting.estimates import Estimate, Score, column_groups, estimates, titles, where
+from xai_bench.reporting.overlay import Array, blend
 from xai_bench.reporting.table import readable
 
 if TYPE_CHECKING:
@@ -133,6 +136,23 @@ def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#bbbbbb")
     axes.tick_params(labelsize=9, colors=INK)
+
+
+def overlay_figure(
+    image: Float[Array, "h w"], maps: Mapping[str, Float[Array, "h w"]], notes: Mapping[str, str]
+) -> Figure:
+    """A film and, beside it, each method's map on it; `notes` stand under the methods' names."""
+    height, width = image.shape
+    figure = Figure(figsize=(2.6 * (1 + len(maps)), 2.6 * height / width + 0.7), layout="constrained")
+    panels = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
+    shown = {"film": np.repeat(image[..., None], 3, 2)}
+    shown |= {name: blend(image, m, signed=bool((m < 0).any())) for name, m in maps.items()}
+    for axes, (name, picture) in zip(panels, shown.items(), strict=True):
+        axes.imshow(picture, vmin=0, vmax=1)
+        axes.set_title(readable(name), fontsize=10, color=INK)
+        axes.set_xlabel(notes.get(name, ""), fontsize=8, color=INK)
+        axes.set(xticks=[], yticks=[])
+    return figure
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:

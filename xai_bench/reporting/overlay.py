@@ -55,6 +55,14 @@ def normalized(saliency: Float[Array, "h w"], *, signed: bool) -> Float[Array, "
     return clean / largest if largest > 0 else clean
 
 
+def blend(image: Float[Array, "h w"], saliency: Float[Array, "h w"], *, signed: bool) -> Float[Array, "h w 3"]:
+    """The film with the map laid over it as `heatmap` does, as colors in [0, 1]."""
+    scaled = np.zeros_like(saliency) if constant(saliency) else normalized(saliency, signed=signed)
+    opacity = _opacity(scaled.ravel())[:, None]
+    mixed = opacity * _color(scaled.ravel(), signed) + (1 - opacity) * image.reshape(-1, 1)
+    return mixed.reshape(*image.shape, 3)
+
+
 def legend(*, signed: bool) -> str:
     """The colors of `heatmap` on mid gray, from its least to its largest value, as a PNG data URI."""
     values = np.linspace(-1 if signed else 0, 1, 160)
