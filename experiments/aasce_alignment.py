@@ -2,9 +2,9 @@
 
     python experiments/aasce_alignment.py --data DIR/aasce --weights DIR/mobilenet_v2_imagenet.pth
 
-Two retrained twins a regime; alignment of cheap explainers on all test films with a curve of 25 degrees or more; LIME, SHAP,
-occlusion, deletion and insertion on one fixed patient-stratified subset. Resumes where it stopped. `--page` writes the
-results page (tables and plots only, no film).
+Two retrained twins a regime; alignment of cheap explainers on all test films with a curve of 25 degrees or more; LIME,
+SHAP, occlusion, deletion and insertion on one fixed patient-stratified subset. Resumes where it stopped. `--page`
+writes the results page (tables and plots only, no film).
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ from xai_bench.study import Study, Trained
 # Letterboxed at about 224 x 224 pixels' cost: stretching a film of 900 x 2370 to a square bends every Cobb angle.
 READER = Input(Resize(352, 144, "letterbox"), Intensity("percentile", 0.5, 99.5))
 REGIMES = {
-    "from scratch": ("random_init", Training("random_init", epochs=15, learning_rate=1e-3, class_weights=True, precision="bfloat16",
-                                             patience=6, augment=Augment())),
-    "features": ("feature_extraction", Training("feature_extraction", epochs=60, learning_rate=3e-3, class_weights=True, patience=10)),
-    "fine-tuned": ("fine_tuning", Training("fine_tuning", epochs=12, learning_rate=5e-4, class_weights=True, precision="bfloat16",
-                                           freeze_batch_norm=True, patience=5, augment=Augment())),
+    "from scratch": ("random_init", Training("random_init", epochs=15, learning_rate=1e-3, class_weights=True,
+                                             precision="bfloat16", patience=6, augment=Augment())),
+    "features": ("feature_extraction", Training("feature_extraction", epochs=60, learning_rate=3e-3, class_weights=True,
+                                                patience=10)),
+    "fine-tuned": ("fine_tuning", Training("fine_tuning", epochs=12, learning_rate=5e-4, class_weights=True,
+                                           precision="bfloat16", freeze_batch_norm=True, patience=5,
+                                           augment=Augment())),
 }  # fmt: skip
 SUBSET = 24
 
@@ -69,7 +71,7 @@ def study(data: str, weights: str, seeds: tuple[int, ...]) -> Study:
 
 
 def baselines(run: Run, store: Path) -> list[str]:
-    """Accuracy lines: majority class, logistic regression on pooled ImageNet features, each regime, on the same test films."""
+    """Accuracy on the same test films: majority class, logistic regression on pooled ImageNet features, each regime."""
     dataset, entry = run.study.dataset, run.study.classifiers[-1]
     assert isinstance(entry, Trained)
     truth = {s.id: str(s.labels["severity"]) for split in ("train", "test") for s in dataset.samples(split)}
@@ -105,7 +107,8 @@ def _line(name: str, said: dict[str, str], truth: dict[str, str], patients: dict
     right = np.array([said[i] == truth[i] for i in ids], float)
     found = interval(right, [patients[i] for i in ids], binary=True)
     balanced = balanced_accuracy_score([truth[i] for i in ids], [said[i] for i in ids])
-    return f"| {name} | {right.mean():.3f} | [{found.low:.3f}, {found.high:.3f}] | {balanced:.3f} | {len(ids)} films, {len(set(patients[i] for i in ids))} patients |"
+    n = f"{len(ids)} films, {len({patients[i] for i in ids})} patients"
+    return f"| {name} | {right.mean():.3f} | [{found.low:.3f}, {found.high:.3f}] | {balanced:.3f} | {n} |"
 
 
 @torch.inference_mode()
@@ -145,9 +148,8 @@ def main() -> None:
     print(f"report: {run.write(chosen.store)}\n{seconds}")
     if chosen.page:
         notes = ["\n".join(f"- {p}" for p in work.dataset.problems()), "\n".join(lines), seconds]
-        print(
-            f"page: {write_page(run, Path(chosen.page), 'aasce', title='AASCE severity: do explanations look at the curve?', notes=notes)}"
-        )
+        title = "AASCE severity: do explanations look at the curve?"
+        print(f"page: {write_page(run, Path(chosen.page), 'aasce', title=title, notes=notes)}")
 
 
 if __name__ == "__main__":

@@ -17,16 +17,16 @@ with install_import_hook(
 ):
     pass
 
-import numpy as np
-import pytest
-import torch
-from torch import nn
+import numpy as np  # noqa: E402 - after the hook
+import pytest  # noqa: E402 - after the hook
+import torch  # noqa: E402 - after the hook
+from torch import nn  # noqa: E402 - after the hook
 
-from xai_bench.classifiers.classifier import Classifier
-from xai_bench.errors import PluginWarning
-from xai_bench.inputs import Input, Resize
-from xai_bench.registry import load_plugins
-from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample
+from xai_bench.classifiers.classifier import Classifier  # noqa: E402 - after the hook
+from xai_bench.errors import PluginWarning  # noqa: E402 - after the hook
+from xai_bench.inputs import Input, Resize  # noqa: E402 - after the hook
+from xai_bench.registry import load_plugins  # noqa: E402 - after the hook
+from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample  # noqa: E402 - after the hook
 
 HEADS = (Head("side", ("left", "right")),)
 
@@ -52,12 +52,13 @@ def small_film(number: int, size: int = 32, spacing: tuple[float, float] | None 
     return Sample(
         id=f"film-{number:03d}", patient=f"patient-{number // 2:03d}", labels={"side": HEADS[0].classes[right]},
         read_image=lambda: image, digest=f"digest-{number}-{size}",
-        read_regions=lambda: {RegionKey("square", "derived"): Region("drawn", mask)}, spacing_mm=spacing, meta={"view": "AP"},
+        read_regions=lambda: {RegionKey("square", "derived"): Region("drawn", mask)},
+        spacing_mm=spacing, meta={"view": "AP"},
     )  # fmt: skip
 
 
 class SideModel(nn.Module):
-    """Knows the answer by construction: mean brightness of the right half minus the left half, through one convolution."""
+    """Knows the answer by construction: mean brightness of the right half minus the left, through one convolution."""
 
     def __init__(self) -> None:
         super().__init__()

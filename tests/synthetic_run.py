@@ -58,7 +58,9 @@ class SyntheticRun:
     score_info: dict[tuple[str, str], ScoreInfo] = field(default_factory=lambda: SCORES)
     key: str = "3f9a1c0de417"
     study: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(name="two twins", explainers=(), metrics=(), summaries=())
+        default_factory=lambda: SimpleNamespace(
+            name="two twins", explainers=(), metrics=(), summaries=(), spec=lambda: {"name": "two twins"}
+        )
     )
     story: tuple[str, ...] = ()
 

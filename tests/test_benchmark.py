@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from xai_bench.benchmark import ROWS, estimate, evaluate
-from xai_bench.cells import Counter
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.progress import Progress
@@ -18,6 +17,7 @@ from xai_bench.protocols import Batch, Case, Reason, Result, ScoreInfo
 from xai_bench.samples import Fixed, Head, Sample
 from xai_bench.store import Store, StoreWarning
 from xai_bench.study import Chosen, Given, Study
+from xai_bench.workbench import Counter
 
 QUIET = Progress(quiet=True)
 
@@ -113,7 +113,8 @@ def test_a_map_is_made_once_for_both_rules_and_a_second_run_makes_none(
     side_films: Fixed, side_classifier: Classifier, tmp_path: Path
 ) -> None:
     first, rows = counted(study(side_films, side_classifier), tmp_path)
-    # 16 predictions, 16 maps at 1 and at 3 calls, the confidence metric on both: every film is right, so label = prediction
+    # 16 predictions, 16 maps at 1 and at 3 calls, the confidence metric on both: every film is right, so that the label
+    # is the prediction.
     assert first == 16 + 16 + 48 + 32
     again, same = counted(study(side_films, side_classifier), tmp_path)
     assert again == 0

@@ -57,3 +57,16 @@ def test_a_stranger_does_not_count(package) -> None:
     before = module._module_version("own_package.plugin")
     package("stranger", "Y = 2\n")
     assert module._module_version("own_package.plugin") == before
+
+
+def test_the_code_of_a_plugin_in_a_field_counts(package) -> None:
+    import importlib
+
+    package("inner", "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Inner:\n    x: int = 1\n")
+    package("outer", "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Outer:\n    inner: int = 0\n")
+    inner, outer = importlib.import_module("own_package.inner"), importlib.import_module("own_package.outer")
+    plugin = outer.Outer(inner.Inner())
+    before, alone = module.code_version(plugin), module.code_version(outer.Outer())
+    assert before != alone
+    package("inner", "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Inner:\n    x: int = 2\n")
+    assert module.code_version(plugin) != before and module.code_version(outer.Outer()) == alone

@@ -213,7 +213,7 @@ def test_masks_that_fit_no_film_or_several_are_told(folder):
     told = ImageFolder(str(folder), patient_pattern=PATTERN).problems()
     assert told == (
         "masks that belong to no film: 1.",
-        "there are masks and no finding_classes, so no film counts for alignment.",
+        "there are masks and no finding_classes, so films of every class count for alignment.",
     )
     write(folder / "slip" / "mrs-miller0-a.png")
     with pytest.raises(BadInput, match=r"mask 'anna/step/mrs-miller0-a\.png' fits 2 films"):

@@ -5,25 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_cases import make_case
 from skimage.filters import threshold_otsu
 from xai_bench_metrics._contract import BAD_MAP, CONSTANT
 from xai_bench_metrics.iou import EMPTY, IoU, above_otsu
 
-from xai_bench.protocols import Batch, Case, Reason
-
-
-def make_case(saliency: torch.Tensor, region: torch.Tensor, content: torch.Tensor | None = None) -> Case:
-    b, h, w = saliency.shape
-    shown = torch.ones(b, h, w, dtype=torch.bool) if content is None else content
-    batch = Batch(
-        torch.zeros(b, 1, h, w),
-        torch.zeros(b, dtype=torch.long),
-        tuple(map(str, range(b))),
-        shown,
-        None,
-        torch.ones(b, 2),
-    )
-    return Case(None, batch, None, saliency, region, ("drawn",) * b)
+from xai_bench.protocols import Reason
 
 
 def slow_matched(saliency: np.ndarray, region: np.ndarray) -> float:

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from xai_bench.cells import Counter
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers import Blur, TrainingMean, Zero, gaussian_blur
 from xai_bench.perturbation import compose, evaluate_coalitions
 from xai_bench.protocols import Batch
 from xai_bench.samples import Head
+from xai_bench.workbench import Counter
 
 
 class Shapes(nn.Module):

@@ -5,27 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_cases import make_case
 from xai_bench_metrics._contract import CONSTANT
 from xai_bench_metrics.pointing_game import NO_SPACING, PointingGame, near, row_gap
 
 from xai_bench.errors import BadInput
-from xai_bench.protocols import Batch, Case
-
-
-def make_case(
-    saliency: torch.Tensor, region: torch.Tensor, content: torch.Tensor | None = None, spacing: object = None
-) -> Case:
-    b, h, w = saliency.shape
-    shown = torch.ones(b, h, w, dtype=torch.bool) if content is None else content
-    millimeters = (
-        torch.full((b, 2), float("nan"))
-        if spacing is None
-        else torch.as_tensor(spacing, dtype=torch.float32).expand(b, 2)
-    )
-    batch = Batch(
-        torch.zeros(b, 1, h, w), torch.zeros(b, dtype=torch.long), tuple(map(str, range(b))), shown, None, millimeters
-    )
-    return Case(None, batch, None, saliency, region, ("drawn",) * b)
 
 
 def slow_score(

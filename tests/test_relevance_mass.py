@@ -3,24 +3,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from metric_cases import make_case
 from xai_bench_metrics._contract import CONSTANT
 from xai_bench_metrics.relevance_mass import RelevanceMass
 
-from xai_bench.protocols import Batch, Case, Result
+from xai_bench.protocols import Result
 
 
 def score(saliency: torch.Tensor, region: torch.Tensor, content: torch.Tensor | None = None) -> Result:
-    b, h, w = saliency.shape
-    shown = torch.ones(b, h, w, dtype=torch.bool) if content is None else content
-    batch = Batch(
-        torch.zeros(b, 1, h, w),
-        torch.zeros(b, dtype=torch.long),
-        tuple(map(str, range(b))),
-        shown,
-        None,
-        torch.ones(b, 2),
-    )
-    return RelevanceMass()(Case(None, batch, None, saliency, region, ("drawn",) * b))
+    return RelevanceMass()(make_case(saliency, region, content))
 
 
 def slow_mass(saliency: np.ndarray, region: np.ndarray, content: np.ndarray) -> float:

@@ -81,7 +81,8 @@ def test_the_core_imports_with_the_plugins_absent_and_without_a_network() -> Non
 import socket, sys
 def refuse(*a, **k): raise AssertionError("network at import")
 socket.socket.connect = refuse
-for name in ("xai_bench_explainers", "xai_bench_metrics", "xai_bench_annotations", "lightning", "cv2", "shap", "lime", "quantus", "captum"):
+plugins = ("xai_bench_explainers", "xai_bench_metrics", "xai_bench_annotations")
+for name in (*plugins, "lightning", "cv2", "shap", "lime", "quantus", "captum"):
     sys.modules[name] = None
 import xai_bench, xai_bench.study, xai_bench.benchmark, xai_bench.cli, xai_bench.testing, xai_bench.statistics
 from xai_bench.registry import DATASETS, EXPLAINERS

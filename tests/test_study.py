@@ -71,7 +71,7 @@ def test_mistakes_are_one_clear_sentence(tmp_path: Path, old: str, new: str, mes
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="does not exist; name a .toml file"):
+    with pytest.raises(BadInput, match=r"does not exist; name a \.toml file"):
         Study.read(tmp_path / "none.toml")
 
 

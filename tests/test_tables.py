@@ -310,7 +310,7 @@ def test_everything_is_written_twice_the_same(tmp_path) -> None:  # type: ignore
     assert report == tmp_path / "a" / "report.html"
     write_run(run, tmp_path / "b")  # type: ignore[arg-type]
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
-    assert {p.suffix for p in names} == {".html", ".csv", ".md", ".tex", ".pdf", ".png", ".parquet"}
+    assert {p.suffix for p in names} == {".html", ".csv", ".md", ".tex", ".pdf", ".png", ".parquet", ".json"}
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 

@@ -5,7 +5,7 @@ import pandas as pd
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.samples import Fixed
 from xai_bench.study import Given, Study
-from xai_bench.targets import Request, class_name, explained_order, label_targets, requests
+from xai_bench.targets import Request, carries_finding, class_name, explained_order, label_targets, requests
 
 
 def predicted(films: Fixed, wrong: str) -> pd.DataFrame:
@@ -60,3 +60,8 @@ def test_classes_are_named_across_heads(side_films: Fixed) -> None:
         "left",
         "right",
     ]
+
+
+def test_without_declared_findings_every_film_is_explained(side_films: Fixed) -> None:
+    films = Fixed(side_films.splits, side_films.heads, {"side": ()}, side_films.regions)
+    assert all(carries_finding(films, s) for s in films.samples("test"))

@@ -1,7 +1,8 @@
 """Make `import torchvision` work beside a torch build that cannot load torchvision's compiled operators.
 
-A CPU build of torch next to a CUDA build of torchvision dies with `operator torchvision::nms does not exist`. Models and
-transforms need none of these operators, only their schemas; declaring them is enough. Done only when they are missing.
+A CPU build of torch next to a CUDA build of torchvision dies with `operator torchvision::nms does not exist`. Models
+and transforms need none of these operators, only their schemas; declaring them is enough. Done only when they are
+missing.
 """
 
 import importlib.util
@@ -25,7 +26,7 @@ def compiled_ops_missing() -> bool:
     folder = Path(spec.submodule_search_locations[0])
     for library in sorted(folder.glob("_C*.so")):
         try:
-            torch.ops.load_library(library)
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]  # torch has no types here
         except OSError:
             return True
         return False
@@ -38,9 +39,9 @@ def declare_missing() -> bool:
         return True
     if hasattr(torch.ops.torchvision, "nms") or not compiled_ops_missing():
         return False
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]  # torch has no types here
     for schema in _SCHEMAS.values():
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]  # torch has no types here
     _declared.append(library)
     return True
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from xai_bench.backends.local import fill, mark_finished
-from xai_bench.cells import BLOCK, Maps, Model, Question, Workbench, chosen_classes, maps, predictions, scores
+from xai_bench.cells import BLOCK, Maps, Question, chosen_classes, maps, predictions, scores
 from xai_bench.errors import BadInput, NonDeterministicCell, Unfit
 from xai_bench.models import models, samples_by_split
 from xai_bench.progress import Progress
@@ -22,18 +23,21 @@ from xai_bench.samples import Sample
 from xai_bench.store import Store
 from xai_bench.study import Chosen, Given, Study, Trained
 from xai_bench.targets import Request, class_name, explained_order, requests, rule_of
+from xai_bench.workbench import Model, Workbench
+
+T = TypeVar("T")
 
 SCHEMA = 1
 """Version of the columns of `Run.rows`; see docs/schema.md."""
 
 ROWS = [
-    "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "head", "explainer", "family", "explainer_seed",
-    "metric", "score_name", "region", "reference", "target_rule", "target", "mode", "picture", "patient", "label", "prediction",
-    "confidence", "status", "reason", "score",
+    "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "head", "explainer", "family",
+    "explainer_seed", "metric", "score_name", "region", "reference", "target_rule", "target", "mode", "picture",
+    "patient", "label", "prediction", "confidence", "status", "reason", "score",
 ]  # fmt: skip
 PREDICTIONS = [
-    "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "architecture", "weights", "head", "picture",
-    "patient", "view", "label", "prediction", "confidence", "status", "reason", "probabilities",
+    "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "architecture", "weights", "head",
+    "picture", "patient", "view", "label", "prediction", "confidence", "status", "reason", "probabilities",
 ]  # fmt: skip
 COSTS = ["kind", "classifier", "replicate", "explainer", "metric", "pictures", "evaluations", "seconds"]
 
@@ -51,17 +55,21 @@ class Collected:
 
     def cost(self, kind: str, model: Model, receipt: Mapping[str, Any], explainer: str = "", metric: str = "") -> None:
         """One line of the cost table, from a receipt."""
-        values = (
-            kind,
-            model.name,
-            model.replicate,
-            explainer,
-            metric,
-            receipt["pictures"],
-            receipt["evaluations"],
-            receipt["seconds"],
-        )
+        spent = (receipt["pictures"], receipt["evaluations"], receipt["seconds"])
+        values = (kind, model.name, model.replicate, explainer, metric, *spent)
         self.costs.append(dict(zip(COSTS, values, strict=True)))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One classifier's turn in a run: what it predicts of each film, and the order in which films are explained."""
+
+    study: Study
+    bench: Workbench
+    model: Model
+    labeled: pd.DataFrame
+    order: Sequence[str]
+    found: Collected
 
 
 def evaluate(
@@ -70,8 +78,8 @@ def evaluate(
     """Train, explain and score what the study asks for and the store does not hold yet.
 
     A run that was stopped at any moment goes on where it stopped. An explainer or metric that fails, or does not fit a
-    classifier, becomes rows with the reason; the rest goes on. `workers` processes share the classifiers; default: one a
-    core on a machine without a GPU.
+    classifier, becomes rows with the reason; the rest goes on. `workers` processes share the classifiers; default: one
+    a core on a machine without a GPU.
     """
     shelf = store if isinstance(store, Store) else Store.at(store)
     shown = progress or Progress()
@@ -92,10 +100,16 @@ def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
     rows = _frame(found.rows, ROWS)
     predicted = _frame(found.predictions, PREDICTIONS)
     return Run(
-        study=study, rows=rows, predictions=predicted, curves=_frame(found.curves, None), costs=pd.DataFrame(found.costs, columns=COSTS),
-        summaries=_summaries(study, found, rows, predicted), models=tuple(found.models), maps=found.maps,
+        study=study,
+        rows=rows,
+        predictions=predicted,
+        curves=_frame(found.curves, None),
+        costs=pd.DataFrame(found.costs, columns=COSTS),
+        summaries=_summaries(study, found, rows, predicted),
+        models=tuple(found.models),
+        maps=found.maps,
         order=tuple(explained_order(study.dataset, list(splits[study.split].values()), study.seed)),
-    )  # fmt: skip
+    )
 
 
 def _frame(parts: Sequence[pd.DataFrame], columns: list[str] | None) -> pd.DataFrame:
@@ -114,9 +128,9 @@ def _evaluate_model(
     found.predictions.append(labeled)
     wanted = requests(study, model.classifier.heads, samples, labeled[labeled.status == "ok"])
     order = list(dict.fromkeys(r.picture for r in wanted))
+    turn = Turn(study, bench, model, labeled, order, found)
     for explainer in study.explainers:
-        mine = _first(wanted, order, study, explainer)
-        _evaluate_explainer(study, bench, model, explainer, mine, order, labeled, found)
+        _evaluate_explainer(turn, explainer, _first(wanted, order, study, explainer))
 
 
 def _first(wanted: Sequence[Request], order: Sequence[str], study: Study, chosen: Chosen) -> list[Request]:
@@ -127,15 +141,16 @@ def _first(wanted: Sequence[Request], order: Sequence[str], study: Study, chosen
 
 def _labeled(study: Study, model: Model, samples: Mapping[str, Sample], raw: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for row in raw.itertuples():
-        sample = samples[row.picture]
-        chosen = chosen_classes(model.classifier, list(row.logits)) if row.status == "ok" else {}
+    for row in raw.to_dict("records"):
+        sample = samples[row["picture"]]
+        chosen = chosen_classes(model.classifier, list(row["logits"])) if row["status"] == "ok" else {}
         for head in model.classifier.heads:
             target, confidence, probabilities = chosen.get(head.name, (-1, float("nan"), []))
             rows.append({
-                "head": head.name, "picture": row.picture, "patient": sample.patient, "view": sample.meta.get("view", ""),
-                "label": sample.labels.get(head.name), "target": target, "confidence": confidence, "status": row.status,
-                "reason": row.reason, "probabilities": probabilities,
+                "head": head.name, "picture": row["picture"], "patient": sample.patient,
+                "view": sample.meta.get("view", ""), "label": sample.labels.get(head.name), "target": target,
+                "confidence": confidence, "status": row["status"], "reason": row["reason"],
+                "probabilities": probabilities,
                 "prediction": class_name(model.classifier.heads, target) if target >= 0 else None,
             })  # fmt: skip
     columns = _who(study, model) | {"architecture": model.classifier.architecture, "weights": model.weights}
@@ -144,47 +159,50 @@ def _labeled(study: Study, model: Model, samples: Mapping[str, Sample], raw: pd.
 
 def _who(study: Study, model: Model) -> dict[str, Any]:
     name = getattr(study.dataset, "xai_bench_name", type(study.dataset).__name__)
-    return {"dataset": name, "split": study.split, "classifier": model.name, "regime": model.regime, "replicate": model.replicate,
-            "train_seed": model.train_seed, "fold": None}  # fmt: skip
+    return {
+        "dataset": name, "split": study.split, "classifier": model.name, "regime": model.regime,
+        "replicate": model.replicate, "train_seed": model.train_seed, "fold": None,
+    }  # fmt: skip
 
 
-def _evaluate_explainer(
-    study: Study, bench: Workbench, model: Model, explainer: Chosen, mine: Sequence[Request], order: Sequence[str],
-    labeled: pd.DataFrame, found: Collected,
-) -> None:  # fmt: skip
-    who = _who(study, model) | {"explainer": explainer.label, "family": Traits.of(explainer.plugin).family,
-                                "explainer_seed": getattr(explainer.plugin, "seed", None), "mode": "float32"}  # fmt: skip
-    for start in range(0, len(mine), BLOCK):
-        block = mine[start : start + BLOCK]
-        made = _guarded(lambda block=block: maps(bench, model, explainer.plugin, block, explainer.label))
+def _evaluate_explainer(turn: Turn, explainer: Chosen, wanted: Sequence[Request]) -> None:
+    study, model, found = turn.study, turn.model, turn.found
+    who = _who(study, model) | {
+        "explainer": explainer.label, "family": Traits.of(explainer.plugin).family,
+        "explainer_seed": getattr(explainer.plugin, "seed", None), "mode": "float32",
+    }  # fmt: skip
+    for start in range(0, len(wanted), BLOCK):
+        block = wanted[start : start + BLOCK]
+        made = _guarded(partial(maps, turn.bench, model, explainer.plugin, block, explainer.label))
         if isinstance(made, Maps):
             found.maps.setdefault((model.weights, explainer.label), []).append(made)
             found.cost("maps", model, made.receipt, explainer.label)
         for metric in study.metrics:
-            question = Question(metric.plugin, rule_of(study, metric.plugin.needs_region), study.regions, study.references,
-                                f"{explainer.label}, {metric.label}")  # fmt: skip
-            blamed = {**who, "metric": metric.label, "target_rule": question.rule}
-            if not isinstance(made, Maps):
+            label = f"{explainer.label}, {metric.label}"
+            rule = rule_of(study, metric.plugin.needs_region)
+            question = Question(metric.plugin, rule, study.regions, study.references, label)
+            blamed = {**who, "metric": metric.label, "target_rule": rule}
+            if isinstance(made, Maps):
+                _evaluate_metric(turn, explainer, _restricted(made, turn.order, metric), question, blamed)
+            else:
                 found.rows.append(_blamed(blamed, made))
-                continue
-            asked = _restricted(made, order, metric)
-            if not any(question.rule in r.rules for r in asked.requests):
-                continue
-            scored = _guarded(
-                lambda asked=asked, question=question: scores(bench, model, explainer.plugin, asked, question)
-            )
-            if isinstance(scored, tuple):
-                found.rows.append(_blamed(blamed, scored))
-                continue
-            found.rows.append(_joined(scored.rows, blamed, labeled, model))
-            found.curves.append(
-                scored.curves.assign(**{k: blamed[k] for k in ("classifier", "replicate", "explainer", "metric")})
-            )
-            found.cost("scores", model, scored.receipt, explainer.label, metric.label)
+
+
+def _evaluate_metric(turn: Turn, explainer: Chosen, made: Maps, question: Question, who: Mapping[str, Any]) -> None:
+    model, found = turn.model, turn.found
+    if not any(question.rule in r.rules for r in made.requests):
+        return
+    scored = _guarded(partial(scores, turn.bench, model, explainer.plugin, made, question))
+    if isinstance(scored, tuple):
+        found.rows.append(_blamed(who, scored))
+        return
+    found.rows.append(_joined(scored.rows, who, turn.labeled, model))
+    found.curves.append(scored.curves.assign(**{k: who[k] for k in ("classifier", "replicate", "explainer", "metric")}))
+    found.cost("scores", model, scored.receipt, explainer.label, who["metric"])
 
 
 def _restricted(made: Maps, order: Sequence[str], metric: Chosen) -> Maps:
-    """The block with only the pictures that this metric looks at; its key stays, the score cell's key has the choice."""
+    """The block with only the pictures that this metric looks at; its key stays, the score cell's key says which."""
     if metric.pictures is None:
         return made
     allowed = set(order[: metric.pictures])
@@ -192,7 +210,7 @@ def _restricted(made: Maps, order: Sequence[str], metric: Chosen) -> Maps:
     return Maps(made.key, kept, made.saliency, made.receipt)
 
 
-def _guarded(work: Any) -> Any:
+def _guarded(work: Callable[[], T]) -> T | tuple[str, str]:
     """The work's result, or (status, reason). A user's mistake ends the run; a plugin's failure is a row."""
     try:
         return work()
@@ -205,8 +223,8 @@ def _guarded(work: Any) -> Any:
 
 
 def _blamed(who: Mapping[str, Any], blame: tuple[str, str]) -> pd.DataFrame:
-    row = {**who, "picture": "", "patient": "", "status": blame[0], "reason": blame[1], "score_name": "", "region": "", "reference": "",
-           "score": float("nan"), "target": ""}  # fmt: skip
+    blank = dict.fromkeys(("picture", "patient", "score_name", "region", "reference", "target"), "")
+    row = {**who, **blank, "status": blame[0], "reason": blame[1], "score": float("nan")}
     return pd.DataFrame([row]).reindex(columns=ROWS)
 
 
@@ -252,19 +270,13 @@ def _card(model: Model, predicted: pd.DataFrame) -> ClassifierCard:
     mine = predicted[(predicted.weights == model.weights) & (predicted.status == "ok") & predicted.label.notna()]
     accuracy = float((mine.label == mine.prediction).mean()) if len(mine) else None
     return ClassifierCard(
-        model.name,
-        model.replicate,
-        model.train_seed,
-        model.regime,
-        None,
-        model.classifier.architecture,
-        model.weights,
-        accuracy,
-    )
+        model.name, model.replicate, model.train_seed, model.regime, None, model.classifier.architecture,
+        model.weights, accuracy,
+    )  # fmt: skip
 
 
 def estimate(study: Study) -> list[dict[str, Any]]:
-    """Model evaluations that each explainer and metric will need, at most: one row each with pictures and evaluations."""
+    """Model evaluations that each explainer and metric will need, at most: one row each, with its pictures."""
     count = len(study.dataset.samples(study.split))
     replicates = sum(len(c.seeds) if isinstance(c, Trained) else 1 for c in study.classifiers)
     rows = []

@@ -1,12 +1,9 @@
-"""The kinds of cell: a trained classifier, its predictions, a fitted plugin, maps, scores. Each is computed once by key."""
+"""The kinds of cell: a classifier's predictions, a fitted plugin, maps, scores. Each is computed once by key."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,84 +13,19 @@ from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.code_version import code_version
-from xai_bench.environment import environment
-from xai_bench.errors import BadInput, Unfit
+from xai_bench.errors import Unfit
 from xai_bench.inputs import Picture, to_batch, to_region
-from xai_bench.pictures import Pictures, TrainingFilms, pad
-from xai_bench.progress import Progress
+from xai_bench.pictures import pad
 from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
 from xai_bench.saliency import upsample
 from xai_bench.samples import RegionKey
 from xai_bench.spec import digest, spec_of, state_of, with_state
-from xai_bench.store import Cell, Store, write_frame, write_tensors
+from xai_bench.store import write_frame, write_tensors
 from xai_bench.targets import Request, offsets
+from xai_bench.workbench import Counter, Model, Workbench
 
 BLOCK = 64
 """Pictures in a cell of maps: what is lost at most when a run is killed."""
-
-
-@dataclass
-class Counter:
-    """Counts the pictures that go through a classifier, by a hook and not by bookkeeping."""
-
-    evaluations: int = 0
-
-    @contextlib.contextmanager
-    def on(self, classifier: Classifier) -> Iterator[Counter]:
-        """Count within the block."""
-
-        def add(_: Any, args: tuple[Tensor, ...]) -> None:
-            self.evaluations += args[0].shape[0]
-
-        handle = classifier.register_forward_pre_hook(add)
-        try:
-            yield self
-        finally:
-            handle.remove()
-
-
-@dataclass(frozen=True)
-class Model:
-    """A classifier of the study, ready to use, with what its rows say of it."""
-
-    name: str
-    replicate: int
-    train_seed: int | None
-    regime: str
-    classifier: Classifier
-    weights: str
-    pictures: Pictures
-    training: TrainingFilms | None
-
-    @property
-    def label(self) -> str:
-        """For progress lines."""
-        return self.name if self.train_seed is None else f"{self.name}, seed {self.train_seed}"
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """What every cell needs: where it is kept, how progress is shown, the fixed batch size."""
-
-    store: Store
-    progress: Progress
-    batch_size: int
-    memo: dict[str, Any] = field(default_factory=dict)
-
-    def cell(self, kind: str, parts: Any, compute: Callable[[Path], Mapping[str, Any]]) -> Cell:
-        """The cell with this key, computed and committed if it is missing. `compute` fills a folder and returns receipt lines."""
-        key = digest(parts)
-        found = self.store.get(kind, key)
-        if found is None:
-            start = time.monotonic()
-            receipt: dict[str, Any] = {"environment": environment()}
-            with self.store.commit(kind, key, receipt) as folder:
-                receipt |= compute(folder)
-                receipt |= {"seconds": time.monotonic() - start}
-            found = self.store.get(kind, key)
-        if found is None:
-            raise BadInput(f"cell {kind}/{key} vanished after it was written; is another process deleting the store?")
-        return found
 
 
 def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
@@ -220,8 +152,10 @@ def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, que
     """Scores of one block of maps. Raises Unfit where the metric needs regions and no picture has any."""
     ready, state = fitted(bench, model, question.metric)
     wanted = [n for n, r in enumerate(made.requests) if question.rule in r.rules]
-    parts = {"maps": made.key, "which": wanted, "plugin": spec_of(question.metric), "code": code_version(question.metric), "state": state,
-             "regions": question.regions, "references": question.references}  # fmt: skip
+    parts = {
+        "maps": made.key, "which": wanted, "plugin": spec_of(question.metric), "code": code_version(question.metric),
+        "state": state, "regions": question.regions, "references": question.references,
+    }  # fmt: skip
 
     def compute(folder: Path) -> Mapping[str, Any]:
         rows: list[dict[str, Any]] = []
@@ -320,18 +254,6 @@ def _curves(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[p
                 )[CURVE]
             )
     return frames
-
-
-def file_hashes(spec: Any) -> dict[str, str]:
-    """sha256 of every file that a spec's strings name: weights are in a key by content, not by path."""
-    if isinstance(spec, dict):
-        return {k: h for v in spec.values() for k, h in file_hashes(v).items()}
-    if isinstance(spec, list):
-        return {k: h for v in spec for k, h in file_hashes(v).items()}
-    if isinstance(spec, str) and ("/" in spec or "." in spec) and Path(spec).is_file():
-        with Path(spec).open("rb") as file:
-            return {spec: hashlib.file_digest(file, "sha256").hexdigest()}
-    return {}
 
 
 def chosen_classes(classifier: Classifier, logits: Sequence[float]) -> dict[str, tuple[int, float, list[float]]]:

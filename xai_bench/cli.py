@@ -1,4 +1,7 @@
-"""xai-bench demo | list | train | explain | run | report | doctor. Plugins add verbs by the entry-point group `xai_bench.commands`."""
+"""xai-bench demo | list | train | explain | run | report | doctor.
+
+Plugins add verbs by the entry-point group `xai_bench.commands`.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xai_bench.errors import BadInput, PluginWarning, XaiBenchError
 from xai_bench.progress import Progress
 from xai_bench.registry import REGISTRIES
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
-                  help="Can the heatmaps of a spine classifier be trusted? Start with `xai-bench demo`.")  # fmt: skip
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Can the heatmaps of a spine classifier be trusted? Start with `xai-bench demo`.",
+)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study.toml, or the folder of an earlier run.", show_default=False)]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Where results are kept; default runs/<study name>.")]
@@ -54,13 +65,13 @@ def list_plugins(
     """
     from xai_bench.listing import listing
 
-    wanted = [r for r in REGISTRIES.values() if kind is None or kind in (r.kind, f"{r.kind}s", r.kind[:-1] + "ies")]
+    wanted = [r for r in REGISTRIES.values() if kind in (None, r.kind, r.plural)]
     if not wanted:
-        raise BadInput(f"{kind!r} is not a kind of plugin; choose {', '.join(f'{k}s' for k in REGISTRIES)}.")
+        raise BadInput(f"{kind!r} is not a kind of plugin; choose {', '.join(r.plural for r in REGISTRIES.values())}.")
     for registry in wanted:
-        table = Table("name", "fields and defaults", "what", "source", title=f"{registry.kind}s", title_justify="left")
+        table = Table("name", "fields and defaults", "what", "source", title=registry.plural, title_justify="left")
         for row in listing(registry):
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         Console().print(table)
 
 
@@ -89,7 +100,7 @@ def train(study: StudyFile, store: StoreFolder = None) -> None:
     Example: `xai-bench train study.toml`
     """
     from xai_bench.benchmark import evaluate
-    from xai_bench.reporting.tables import classifier_tables
+    from xai_bench.reporting.classifier_tables import classifier_tables
     from xai_bench.reporting.terminal import show
 
     chosen = replace(_study(study, None), explainers=(), metrics=(), summaries=())
@@ -148,7 +159,13 @@ def _study(path: Path, limit: int | None) -> Any:
         file = path / "study.json"
         if not file.is_file():
             raise BadInput(f"folder {str(path)!r} holds no study.json; name a study.toml or the folder of a run.")
-        study = Study.of(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            table = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{str(file)!r} is not readable JSON ({error}); run the study again.") from None
+        if not isinstance(table, dict):
+            raise BadInput(f"{str(file)!r} holds no study; run the study again.")
+        study = Study.of(table)
     else:
         study = Study.read(path)
     return replace(study, limit=limit) if limit is not None else study
@@ -168,13 +185,7 @@ def _estimate_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _finish(done: Any, folder: Path, *, full: bool) -> None:
-    from xai_bench.reporting.terminal import show
-
-    shown = done.tables(full=full)
-    show(
-        shown if full else [t for t in shown if t.name.startswith(("classifiers", "scores", "retrain", "left_out"))],
-        story=done.story,
-    )
+    done.show(full=full)
     typer.echo(f"report: {done.write(folder)}")
 
 
@@ -204,6 +215,7 @@ def main() -> None:
     except XaiBenchError as error:
         typer.secho(f"xai-bench: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("xai-bench: stopped; the same command goes on where this one was.", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this
+            typer.secho("xai-bench: stopped; the same command goes on where this one was.", err=True)
+        raise

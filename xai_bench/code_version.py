@@ -1,12 +1,13 @@
 """A hash of the code that a number depends on: part of the key of every cell.
 
-It covers the plugin's module and every module that it imports, transitively, from its own distribution's top-level package
-and from `xai_bench*`. Comments and docstrings do not count.
+It covers the plugin's module and every module that it imports, transitively, from its own distribution's top-level
+package and from `xai_bench*`. Comments and docstrings do not count.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import importlib.util
@@ -15,9 +16,19 @@ from typing import Any
 
 
 def code_version(thing: Any) -> str:
-    """The code hash of a class, a function or an instance's class."""
-    module = getattr(thing, "__module__", None) or type(thing).__module__
-    return _module_version(module)
+    """The code hash of a class, a function, or an instance and the plugins in its fields."""
+    versions = [_module_version(module) for module in sorted(_modules(thing))]
+    return versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()[:16]
+
+
+def _modules(thing: Any) -> set[str]:
+    found = {getattr(thing, "__module__", None) or type(thing).__module__}
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        for f in dataclasses.fields(thing):
+            value = getattr(thing, f.name)
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                found |= _modules(value)
+    return found
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The demo: an honest classifier and one that cheats, both accurate; which explainers tell them apart?
 
-Both learn from drawn spine films. On the cheat's training films the side marker gives the class away; on the honest one's
-it does not. First the reliance is proven by exchanging markers, then the explanations are scored.
+Both learn from drawn spine films. On the cheat's training films the side marker gives the class away; on the honest
+one's it does not. First the reliance is proven by exchanging markers, then the explanations are scored.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Demo:
     samples: int = 200
 
     def films(self, marker: str, train: int) -> Any:
-        """Films from the front on which markers are `random`, `leaking` or `wrong`; the films themselves are the same."""
+        """Films from the front on which markers are `random`, `leaking` or `wrong`; else they are the same films."""
         counts = {"train": train, "validation": 60, "test": self.test_films}
         fields = {
             "view": "ap",
@@ -67,11 +67,11 @@ class Demo:
         explainers = ("grad_cam", {"name": "occlusion", **few}, {"name": "lime", "samples": self.samples, **few},
                       {"name": "shap_partition", "evaluations": self.samples, **few},
                       "random_map", "center_gaussian", "edge_map", "mean_region")  # fmt: skip
+        removal = ({"name": "deletion", **few}, {"name": "insertion", **few})
         return Study(
             name="demo", dataset=self.films(marker, self.honest_films), classifiers=classifiers, explainers=explainers,
-            metrics=("relevance_mass", "pointing_game", "iou", {"name": "deletion", **few}, {"name": "insertion", **few}),
-            summaries=("retrain_stability",), regions=("scoliosis.R2", "column", "marker"),
-            reader=Input(Resize(self.height, self.width)), batch_size=16,
+            metrics=("relevance_mass", "pointing_game", "iou", *removal), summaries=("retrain_stability",),
+            regions=("scoliosis.R2", "column", "marker"), reader=Input(Resize(self.height, self.width)), batch_size=16,
         )  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def run_demo(store: Path, progress: Progress, budget: Demo | None = None) -> Run
 
 
 OPENING = (
-    "Two classifiers tell scoliosis from a straight spine on drawn films. On the films that the cheat learned from, the side "
-    "marker gave the class away; on the honest one's it did not. On films like their own both are accurate. "
+    "Two classifiers tell scoliosis from a straight spine on drawn films. On the films that the cheat learned from, "
+    "the side marker gave the class away; on the honest one's it did not. On films like their own both are accurate. "
     "Which one can be trusted, and which explanation says so?"
 )
 
@@ -97,8 +97,9 @@ OPENING = (
 def reliance(seen: Mapping[str, pd.DataFrame]) -> Table:
     """Accuracy by kind of marker, and how often a prediction changes when only the marker is exchanged."""
     columns = (
-        Column("classifier", left=True), Column("accuracy", "marker tells nothing"), Column("accuracy", "marker tells the class"),
-        Column("accuracy", "other class's marker"), Column("predictions changed", "by exchanging the marker"),
+        Column("classifier", left=True), Column("accuracy", "marker tells nothing"),
+        Column("accuracy", "marker tells the class"), Column("accuracy", "other class's marker"),
+        Column("predictions changed", "by exchanging the marker"),
     )  # fmt: skip
     rows, films = [], 0
     for name in (HONEST, CHEAT):
@@ -113,8 +114,8 @@ def reliance(seen: Mapping[str, pd.DataFrame]) -> Table:
         films = mine.picture.nunique()
         rows.append((Cell(name), *cells, _rate(mine.assign(flip=mine.prediction != mine.prediction_wrong), "flip")))
     caption = (
-        f"The proof: the same {films} test films, only the side marker exchanged after drawing. Share of films with its 95 % "
-        "interval over patients, mean of the twins."
+        f"The proof: the same {films} test films, only the side marker exchanged after drawing. Share of films with "
+        "its 95 % interval over patients, mean of the twins."
     )
     return Table("reliance", "1. What the classifiers rely on", caption, columns, (Rows("", tuple(rows)),))
 
@@ -146,17 +147,12 @@ def gaps(run: Run) -> list[Gap]:
     """Paired differences honest - cheat on the same films, by explainer and seed pair, Holm over the family."""
     rows = _mass(run, "column")
     found: list[tuple[str, int, Difference]] = []
-    for (explainer, replicate), part in rows[rows.family != "control"].groupby(["explainer", "replicate"], sort=False):
+    for (explainer, _), part in rows[rows.family != "control"].groupby(["explainer", "replicate"], sort=False):
         wide = part.pivot_table(index=["picture", "patient"], columns="classifier", values="score").dropna()
         if {HONEST, CHEAT} <= set(wide.columns) and len(wide) > 1:
             patients = wide.index.get_level_values("patient").to_numpy()
-            found.append(
-                (
-                    str(explainer),
-                    int(replicate),
-                    paired_difference(wide[HONEST].to_numpy(), wide[CHEAT].to_numpy(), patients),
-                )
-            )
+            difference = paired_difference(wide[HONEST].to_numpy(), wide[CHEAT].to_numpy(), patients)
+            found.append((str(explainer), int(part.replicate.iloc[0]), difference))
     adjusted = holm(np.array([d.p for *_, d in found])) if found else np.array([])
     return [Gap(e, r, d, float(p)) for (e, r, d), p in zip(found, adjusted, strict=True)]
 
@@ -167,7 +163,7 @@ def _mass(run: Run, region: str) -> pd.DataFrame:
 
 
 def revelation(run: Run) -> Table:
-    """Which explainers show that the cheat looks elsewhere, for every pair of twins or not; and what its maps point at."""
+    """Which explainers show that the cheat looks elsewhere, for every pair of twins; and what its maps point at."""
     family = gaps(run)
     pairs = sorted({g.replicate for g in family})
     columns = (
@@ -187,9 +183,10 @@ def revelation(run: Run) -> Table:
         n = max(g.difference.n for g in mine.values())
         rows.append((Cell(readable(explainer)), *shares, *(_gap(mine.get(r)) for r in pairs), Cell(str(n)), verdict))
     caption = (
-        "Share of a map's positive relevance on the spine and on the marker, on films with scoliosis and a marker that tells the class. "
-        "Differences are paired on the same films, with 95 % intervals and sign-flip p clustered by patient, Holm over this table; "
-        "an explainer reveals the cheat where every pair of twins differs (interval above 0 and p < 0.05)."
+        "Share of a map's positive relevance on the spine and on the marker, on films with scoliosis and a marker that "
+        "tells the class. Differences are paired on the same films, with 95 % intervals and sign-flip p clustered by "
+        "patient, Holm over this table; an explainer reveals the cheat where every pair of twins differs (interval "
+        "above 0 and p < 0.05)."
     )
     return Table("revelation", "2. Do the explanations show it?", caption, columns, (Rows("", tuple(rows)),))
 
@@ -202,24 +199,22 @@ def stability(run: Run) -> Table:
     rows = tuple((Cell(readable(n)), *(_alike(found, n, who) for who in groups.values())) for n in names)
     columns = (Column("explainer", left=True), *(Column(name) for name in groups))
     caption = (
-        "Rank correlation (Spearman) of the two maps of one film, where both classifiers predict the same class, with its 95 % interval "
-        "over patients; below it, what maps of different patients of one class reach (null, 2.5 to 97.5 percentile of single pairs)."
+        "Rank correlation (Spearman) of the two maps of one film, where both classifiers predict the same class, with "
+        "its 95 % interval over patients; below it, what maps of different patients of one class reach (null, 2.5 to "
+        "97.5 percentile of single pairs)."
     )
     return Table("twins", "3. Does a retrained twin get the same map?", caption, columns, (Rows("", rows),))
 
 
 def _alike(found: pd.DataFrame, explainer: str, who: tuple[str, str | None]) -> Cell:
     other = found.other_classifier.isna() if who[1] is None else found.other_classifier == who[1]
-    mine = found[(found.explainer == explainer) & (found.classifier == who[0]) & other].set_index("score_name")
-    if "spearman" not in mine.index or not np.isfinite(mine.value["spearman"]):
+    mine = found[(found.explainer == explainer) & (found.classifier == who[0]) & other]
+    scores = {row["score_name"]: row for row in mine.to_dict("records")}
+    if "spearman" not in scores or not np.isfinite(scores["spearman"]["value"]):
         return Cell(number(None))
-    value, null = mine.loc["spearman"], mine.loc["spearman_null"]
-    text = f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
-    return Cell(
-        text,
-        f"null {number(null.value)} [{number(null.low)}, {number(null.high)}]",
-        {"value": value.value, "null": null.value},
-    )
+    said = {s: f"{number(r['value'])} [{number(r['low'])}, {number(r['high'])}]" for s, r in scores.items()}
+    numbers = {"value": scores["spearman"]["value"], "null": scores["spearman_null"]["value"]}
+    return Cell(said["spearman"], f"null {said['spearman_null']}", numbers)
 
 
 def _share(run: Run, explainer: str, classifier: str, region: str) -> Cell:
@@ -251,13 +246,15 @@ def controls(run: Run) -> Sequence[str]:
     if "control" not in means.index.get_level_values(0) or len(means) < 2:
         return ()
     best, bar = means.loc["control"].idxmax(), float(means.loc["control"].max())
-    others = means.drop("control", level=0)
-    above = [readable(e) for (_, e), v in others.items() if v > bar]
-    below = [readable(e) for (_, e), v in others.items() if v <= bar]
+    rest = means.drop("control", level=0)
+    others = dict(zip(rest.index.get_level_values("explainer"), rest, strict=True))
+    above = [readable(e) for e, v in others.items() if v > bar]
+    below = [readable(e) for e, v in others.items() if v <= bar]
     said = " and ".join(
         f"{', '.join(names)} {verb}" for names, verb in ((above, "lie above it"), (below, "do not reach it")) if names
     )
     return (
-        f"Not to be hidden: a map that never saw the model ({readable(best)}) has {bar:.2f} of its relevance on the spine of the films "
-        f"that all methods explained; on the honest twin {said}. A high alignment alone proves nothing; a paired difference does.",
+        f"Not to be hidden: a map that never saw the model ({readable(best)}) has {bar:.2f} of its relevance on the "
+        f"spine of the films that all methods explained; on the honest twin {said}. A high alignment alone proves "
+        "nothing; a paired difference does.",
     )

@@ -18,9 +18,10 @@ def findings() -> list[str]:
     lines.append(f"cores: {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
     if _torchvision_ops.STUBBED:
         lines.append(
-            "torchvision: its compiled operators do not fit this torch; models and transforms work, detection operators do not"
+            "torchvision: its compiled operators do not fit this torch; models and transforms work, "
+            "detection operators do not"
         )
     if importlib.util.find_spec("cv2") is None:
         lines.append("OpenCV is missing: install opencv-python-headless (SHAP's inpainting masks need it)")
-    lines += [f"{registry.kind}s: {', '.join(registry)}" for registry in REGISTRIES.values()]
+    lines += [f"{registry.plural}: {', '.join(registry)}" for registry in REGISTRIES.values()]
     return lines

@@ -47,8 +47,11 @@ class TrainingMean:
         mean = self.state["mean"].to(batch.images.device)
         if mean.shape[-2:] != batch.images.shape[-2:]:
             raise BadInput(
-                f"imputer 'training_mean' was fitted on {tuple(mean.shape[-2:])}, the pictures are {tuple(batch.images.shape[-2:])}."
+                f"imputer 'training_mean' was fitted on {tuple(mean.shape[-2:])}, "
+                f"the pictures are {tuple(batch.images.shape[-2:])}."
             )
+        if len(mean) > batch.images.shape[1]:  # gray films where some training films are in color
+            mean = mean.mean(0, keepdim=True)
         return mean.expand_as(batch.images)
 
 

@@ -1,4 +1,4 @@
-"""From a native film to what a classifier sees: intensity, resizing, batches. Regions follow the same transform once."""
+"""From a native film to what a classifier sees: intensity, resizing, batches. Regions are resized with their film."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from xai_bench.samples import Region, RegionKey, RegionState, Sample
 
 @dataclass(frozen=True)
 class Resize:
-    """To (height, width) pixels, by stretching or by letterboxing (aspect kept, zero padding, `content` False there)."""
+    """To (height, width) pixels, by stretching or letterboxing (aspect kept, zero padding, `content` False there)."""
 
     height: int = 224
     width: int = 224
@@ -56,7 +56,7 @@ class Resize:
     def points(self, xy: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
         """Native (x, y) coordinates, last axis, in resized pixels (pixel (c, r) covers [c, c+1) x [r, r+1))."""
         top, left, h, w = self.box(height, width)
-        return xy * np.array([w / width, h / height]) + np.array([left, top])
+        return xy * np.array([w / width, h / height]) + np.array([left, top])  # type: ignore[no-any-return]  # float64 too
 
     def spacing(self, spacing_mm: tuple[float, float] | None, height: int, width: int) -> tuple[float, float]:
         """(row, column) millimeters a pixel after resizing; NaN where the film has none."""
@@ -74,7 +74,8 @@ class Intensity:
     """Native gray values to [0, 1], one film at a time.
 
     `full_range` divides integers by their type's maximum (or by 2**bits - 1 where the film states its bits);
-    `percentile` maps [low, high] percent to [0, 1]; `dicom_voi` uses the film's own window (meta: window_center, window_width).
+    `percentile` maps [low, high] percent to [0, 1]; `dicom_voi` uses the film's own window (meta: window_center,
+    window_width).
     """
 
     mode: Literal["full_range", "percentile", "dicom_voi"] = "full_range"
@@ -101,7 +102,7 @@ class Intensity:
         else:
             low, high = 0.0, full_scale(image, sample)
         scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
-        return np.clip(scaled, 0, 1, dtype=np.float32)
+        return np.clip(scaled, 0, 1, dtype=np.float32)  # type: ignore[no-any-return]  # float32, whatever the stubs say
 
 
 def full_scale(image: NDArray[Any], sample: Sample) -> float:
@@ -154,8 +155,8 @@ def _resized(sample: Sample, key: RegionKey, region: Region, resize: Resize, nat
         return None
     if region.mask.shape != native:
         raise BadInput(
-            f"region {key.name!r} of {key.reference!r} on picture {sample.id!r} is {region.mask.shape} pixels, the picture "
-            f"{native}; draw or export the mask at the picture's own size."
+            f"region {key.name!r} of {key.reference!r} on picture {sample.id!r} is {region.mask.shape} pixels, "
+            f"the picture {native}; draw or export the mask at the picture's own size."
         )
     return resize.mask(torch.from_numpy(np.ascontiguousarray(region.mask)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import torch
 
-from xai_bench.cells import Model, Workbench, file_hashes
 from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
 from xai_bench.classifiers.training import TrainingSet, label_rows, train
 from xai_bench.code_version import code_version
@@ -20,6 +20,7 @@ from xai_bench.spec import digest, spec_of
 from xai_bench.splits import refuse_leak
 from xai_bench.study import Checkpoint, Given, Study, Trained
 from xai_bench.targets import label_targets
+from xai_bench.workbench import Model, Workbench
 
 
 def samples_by_split(dataset: Dataset) -> dict[str, dict[str, Sample]]:
@@ -73,7 +74,8 @@ def _films_of(dataset: Dataset, study_splits: Mapping[str, Mapping[str, Sample]]
     seen = {s.patient for split in ("train", "validation") for s in own[split].values()}
     if tested & seen:
         raise BadInput(
-            f"{len(tested & seen)} patients of the study's test split are in a classifier's own training data; use disjoint patients."
+            f"{len(tested & seen)} patients of the study's test split are in a classifier's own training data; "
+            "use disjoint patients."
         )
     return cache(lambda reader, split: Pictures(own[split], reader))
 
@@ -92,8 +94,8 @@ def _trained(
     heads = study.dataset.heads if entry.dataset is None else entry.dataset.heads
     parts = {
         "architecture": spec_of(entry.architecture), "files": sorted(file_hashes(spec_of(entry.architecture)).values()),
-        "training": spec_of(entry.training), "code": [code_version(entry.architecture), code_version(train)], "seed": seed,
-        "heads": [spec_of(h) for h in heads], "reader": spec_of(study.reader),
+        "training": spec_of(entry.training), "code": [code_version(entry.architecture), code_version(train)],
+        "seed": seed, "heads": [spec_of(h) for h in heads], "reader": spec_of(study.reader),
         "films": [[(s.digest, dict(s.labels)) for s in p.samples.values()] for p in (learned, checked)],
     }  # fmt: skip
     key = digest(parts)
@@ -123,6 +125,18 @@ def _trained(
     return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training)
 
 
+def file_hashes(spec: Any) -> dict[str, str]:
+    """sha256 of every file that a spec's strings name: weights are in a key by content, not by path."""
+    if isinstance(spec, dict):
+        return {k: h for v in spec.values() for k, h in file_hashes(v).items()}
+    if isinstance(spec, list):
+        return {k: h for v in spec for k, h in file_hashes(v).items()}
+    if isinstance(spec, str) and ("/" in spec or "." in spec) and Path(spec).is_file():
+        with Path(spec).open("rb") as file:
+            return {spec: hashlib.file_digest(file, "sha256").hexdigest()}
+    return {}
+
+
 def _training_set(
     bench: Workbench, name: str, heads: Sequence[Head], learned: Pictures, checked: Pictures
 ) -> TrainingSet:
@@ -135,5 +149,11 @@ def _training_set(
                 part = pictures.readable(ids[start : start + 64], regions=False)
                 images += [p.image for p in part]
                 advance(len(part))
-        parts += [torch.stack(images), label_rows(heads, [pictures.samples[i].labels for i in ids])]
+        channels = max((p.shape[0] for p in images), default=1)  # gray films among color ones
+        resize = pictures.reader.resize
+        empty = torch.zeros(0, channels, resize.height, resize.width)  # a validation split may hold no film
+        parts += [
+            torch.stack([p.expand(channels, -1, -1) for p in images]) if images else empty,
+            label_rows(heads, [pictures.samples[i].labels for i in ids]),
+        ]
     return TrainingSet(*parts)

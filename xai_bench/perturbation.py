@@ -1,8 +1,8 @@
 """Coalitions of pixels -> model scores, in device batches (the hot path).
 
 Every perturbation method asks the same thing: the model's score of this picture with these players switched off. Masks
-stay small (players, not pixels) until a device batch is composed by a gather and a `where`, and every model call has one
-fixed shape, so that a row's result does not depend on its companions.
+stay small (players, not pixels) until a device batch is composed by a gather and a `where`, and every model call has
+one fixed shape, so that a row's result does not depend on its companions.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def evaluate_coalitions(
     batch_size: int = 16,
     score: Score = "probability",
 ) -> Float[Tensor, "b m"]:
-    """Scores of m coalitions of each of b pictures, mixed over both in batches of one fixed shape (the last one padded).
+    """Scores of m coalitions of each of b pictures, mixed over both in batches of one fixed shape (the last padded).
 
-    Peak memory is that of one batch of pictures. `keep[i, j, p]` says whether player p of picture i shows in coalition j.
+    Peak memory is that of one batch of pictures. `keep[i, j, p]` says whether player p of picture i shows in
+    coalition j.
     """
     b, m = keep.shape[:2]
     flat = keep.reshape(b * m, -1)

@@ -57,11 +57,11 @@ class Progress:
     def say(self, line: str) -> None:
         """One plain line."""
         if not self.quiet:
-            self.console.print(line, highlight=False)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
 
     def _bar(self) -> RichProgress:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

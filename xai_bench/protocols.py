@@ -72,8 +72,8 @@ class Batch:
 class Explainer(Protocol):
     """A saliency method. Frozen dataclass; its fields are its parameters.
 
-    Optional: `fit(classifier, training) -> Explainer`, with what was learned in a field `state` (name -> tensor), and the
-    traits of `Traits` as class attributes. Raises Unfit where it cannot explain this classifier.
+    Optional: `fit(classifier, training) -> Explainer`, with what was learned in a field `state` (name -> tensor), and
+    the traits of `Traits` as class attributes. Raises Unfit where it cannot explain this classifier.
     """
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
@@ -101,7 +101,7 @@ class Traits:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a picture's score is missing (`excluded`, `invalid`) or carries a mark (`note`: a constant map, an empty map)."""
+    """Why a picture's score is missing (`excluded`, `invalid`) or carries a mark (`note`: a constant or empty map)."""
 
     state: Literal["excluded", "invalid", "note"]
     text: str
@@ -150,9 +150,9 @@ class ScoreInfo:
 class Metric(Protocol):
     """A score for each picture. Frozen dataclass; its fields are its parameters.
 
-    `needs_region` False: one Case with region None, not one for each region and reader. `scores` declares every score name.
-    Optional: `many(cases) -> list[Result]`, the same numbers in shared batches; `fit(classifier, training) -> Metric`;
-    `polarity`: positive | absolute | signed, printed with the score;
+    `needs_region` False: one Case with region None, not one for each region and reader. `scores` declares every score
+    name. Optional: `many(cases) -> list[Result]`, the same numbers in shared batches;
+    `fit(classifier, training) -> Metric`; `polarity`: positive | absolute | signed, printed with the score;
     `scale_invariant` False where doubling a map may change the score.
     """
 
@@ -205,8 +205,8 @@ class ClassifierCard:
 class Evidence:
     """What a summary may look at: tidy rows, maps and pictures (read when asked for), classifier cards.
 
-    `maps(weights, explainer)` gives picture id -> (target, map on the method's grid) under the target rule of faithfulness
-    and stability: the predicted class. `explainers` are the study's names for them.
+    `maps(weights, explainer)` gives picture id -> (target, map on the method's grid) under the target rule of
+    faithfulness and stability: the predicted class. `explainers` are the study's names for them.
     """
 
     rows: pd.DataFrame

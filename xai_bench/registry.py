@@ -1,7 +1,7 @@
 """Explainers, metrics, summaries, datasets, classifiers and imputers by name; plugin loading.
 
-A plugin is a file in a package that an entry point of the group `xai_bench.plugins` names. Registering is enough: what a
-decorator below registers is listed, documented, contract-tested and usable in studies.
+A plugin is a file in a package that an entry point of the group `xai_bench.plugins` names. Registering is enough: what
+a decorator below registers is listed, documented, contract-tested and usable in studies.
 """
 
 from __future__ import annotations
@@ -50,13 +50,19 @@ class Registry(Mapping[str, Entry]):
         self.kind = kind
         self._entries: dict[str, Entry] = {}
 
+    @property
+    def plural(self) -> str:
+        """What the entries are called together: explainers, summaries."""
+        return f"{self.kind[:-1]}ies" if self.kind.endswith("y") else f"{self.kind}s"
+
     def register(self, name: str, *, cite: str = "") -> Callable[[type[T]], type[T]]:
         """A class decorator. Raises DuplicateName where another class has the name."""
 
         def decorate(cls: type[T]) -> type[T]:
             if not is_dataclass(cls):
                 raise XaiBenchError(
-                    f"{self.kind} {name!r} ({cls.__qualname__}) must be a dataclass: put @dataclass(frozen=True) under the decorator."
+                    f"{self.kind} {name!r} ({cls.__qualname__}) must be a dataclass: "
+                    "put @dataclass(frozen=True) under the decorator."
                 )
             entry, old = Entry(self.kind, name, cls, cite), self._entries.get(name)
             if old is not None and old.where != entry.where:

@@ -17,8 +17,9 @@ from xai_bench.saliency import upsample
 from xai_bench.samples import Head
 
 if TYPE_CHECKING:
-    from xai_bench.cells import Maps, Model
+    from xai_bench.cells import Maps
     from xai_bench.study import Study
+    from xai_bench.workbench import Model
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,18 @@ class Run:
     def score_info(self) -> dict[tuple[str, str], ScoreInfo]:
         """(metric, score name) -> what the score means."""
         return {(m.label, name): info for m in self.study.metrics for name, info in m.plugin.scores.items()}
+
+    @property
+    def pictures(self) -> pd.DataFrame:
+        """One line a film of the split: patient, view, site, native spacing in mm, and its label in each head."""
+        lines = []
+        for sample in self.models[0].pictures.samples.values():
+            row, column = sample.spacing_mm or (float("nan"), float("nan"))
+            known = {"view": sample.meta.get("view", ""), "site": sample.meta.get("site", "")}
+            labels = {f"label_{head}": label for head, label in sample.labels.items()}
+            spacing = {"spacing_row_mm": row, "spacing_column_mm": column}
+            lines.append({"picture": sample.id, "patient": sample.patient, **known, **spacing, **labels})
+        return pd.DataFrame(lines)
 
     def gallery(self, n: int = 4) -> list[GalleryItem]:
         """The first `n` explained films with every classifier's maps; films and regions are read again."""
@@ -116,6 +129,13 @@ class Run:
         from xai_bench.reporting.tables import run_tables
 
         return run_tables(self, full=full)
+
+    def show(self, *, full: bool = False) -> None:
+        """Print the story and the tables; `full` prints every score and comparison."""
+        from xai_bench.reporting.terminal import SHORT, show
+
+        shown = self.tables(full=full)
+        show(shown if full else [t for t in shown if t.name.startswith(SHORT)], story=self.story)
 
     def write(self, folder: str | Path) -> Path:
         """Tables as CSV, Markdown and LaTeX, tidy rows as Parquet, and `report.html`; returns the report's path."""

@@ -18,7 +18,8 @@ SPLITS = ("train", "validation", "test")
 class Head:
     """One question that a classifier answers.
 
-    A softmax head chooses one of its classes; a sigmoid head answers each class by itself; an identity head has raw outputs.
+    A softmax head chooses one of its classes; a sigmoid head answers each class by itself; an identity head has raw
+    outputs.
     """
 
     name: str
@@ -57,7 +58,8 @@ class Sample:
 
     `read_image` gives (h, w) or (h, w, 3) of uint8, uint16 or floats in [0, 1]. `read_regions` gives every region that
     belongs to the film, by name and reference. `digest` is a content hash of all that a result can depend on.
-    `corners` (vertebrae, 4, 2) are (x, y) in native pixels, order top-left, top-right, bottom-left, bottom-right, where known.
+    `corners` (vertebrae, 4, 2) are (x, y) in native pixels, order top-left, top-right, bottom-left, bottom-right, where
+    known.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ from xai_bench.protocols import Traits
 from xai_bench.saliency import upsample
 from xai_bench.samples import Sample
 from xai_bench.spec import build
-from xai_bench.store import writing
 
 
 def explain_film(film: Path, checkpoint: Path, names: Sequence[str], target: str | None, out: Path) -> list[str]:
@@ -27,16 +27,18 @@ def explain_film(film: Path, checkpoint: Path, names: Sequence[str], target: str
     """
     from xai_bench.reporting.figures import overlay_figure, png
 
+    if out.suffix.lower() != ".png":
+        raise BadInput(f"the picture is written as PNG; name a file ending in .png instead of {str(out)!r}.")
     classifier, _ = load_checkpoint(checkpoint)
     explainers = {name: build("explainer", name) for name in names}
     for name, explainer in explainers.items():
         if hasattr(explainer, "state"):
             raise BadInput(f"explainer {name!r} must be fitted on training films; use it in a study.")
-    digest = hashlib.sha256(film.read_bytes()).hexdigest() if film.is_file() else ""
-    sample = Sample(digest[:12], "", {}, lambda: read_image(film, name=film.name), digest)
-    picture = read_picture(sample, classifier.reader)
+    picture = read_picture(_sample(film), classifier.reader)
     with torch.inference_mode():
         probabilities = classifier.probabilities(classifier(picture.image[None]))[0]
+    if not probabilities.isfinite().all():
+        raise BadInput("the classifier returns NaN or infinite logits for this film; train it again.")
     classes = [c for head in classifier.heads for c in head.classes]
     if target is not None and target not in classes:
         raise BadInput(f"target {target!r} is not a class of this checkpoint; choose {', '.join(classes)}.")
@@ -50,6 +52,28 @@ def explain_film(film: Path, checkpoint: Path, names: Sequence[str], target: str
         notes[name] = f"{time.monotonic() - start:.1f} s"
         maps[name] = upsample(native, size, Traits.of(explainer).upsampling)[0].cpu().numpy()
         lines.append(f"{name}: {notes[name]}")
-    with writing(out.parent):
-        out.write_bytes(png(overlay_figure(picture.image.mean(0).numpy(), maps, notes)))
+    _write(out, png(overlay_figure(picture.image.mean(0).numpy(), maps, notes)))
     return [*lines, f"picture: {out}"]
+
+
+def _sample(film: Path) -> Sample:
+    if not film.is_file():
+        raise BadInput(f"film {str(film)!r} does not exist or is no file; name a PNG or JPEG film.")
+    try:
+        digest = hashlib.sha256(film.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInput(f"film {str(film)!r} cannot be read ({error.strerror}); check who may read it.") from None
+    return Sample(digest[:12], "", {}, lambda: read_image(film, name=film.name), digest)
+
+
+def _write(out: Path, content: bytes) -> None:
+    unfinished = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        unfinished.replace(out)
+    except OSError as error:
+        raise BadInput(f"picture {str(out)!r} cannot be written ({error.strerror}); name another with --out.") from None
+    finally:
+        with contextlib.suppress(OSError):  # a folder that cannot be written holds nothing to remove
+            unfinished.unlink()

@@ -1,7 +1,7 @@
 """Spec = {name, fields}: the repr, the configuration and part of the key of everything that runs.
 
-`spec_of` turns a plugin instance into JSON values, `build` turns a name, a table or an instance into an instance. Fitted
-state (a field called `state`) is not part of a spec; `state_of` and `with_state` carry it to and from the store.
+`spec_of` turns a plugin instance into JSON values, `build` turns a name, a table or an instance into an instance.
+Fitted state (a field called `state`) is not part of a spec; `state_of` and `with_state` carry it to and from the store.
 """
 
 from __future__ import annotations
@@ -71,10 +71,12 @@ def build(kind: str, value: Any, *, where: str = "") -> Any:
     """
     if isinstance(value, str):
         value = {"name": value}
+    if value is None or isinstance(value, int | float | list | tuple):
+        raise BadInput(f"{where or kind}: {value!r} is no {kind}; give its name, or a table with `name` and fields.")
     if not isinstance(value, Mapping):
         return value
     if "name" not in value:
-        raise BadInput(f"{where or kind}: {dict(value)!r} has no `name`; expected a {kind}'s name and its fields.")
+        raise BadInput(f"{where or kind}: {dict(value)!r} has no `name`; add the {kind}'s name.")
     fields = (
         dict(value["fields"]) if set(value) == {"name", "fields"} else {k: v for k, v in value.items() if k != "name"}
     )
@@ -91,7 +93,8 @@ def make(cls: type[Any], fields: Mapping[str, Any], *, where: str) -> Any:
     for name in fields:
         if name not in known:
             raise BadInput(
-                f"{where}: unknown field {name!r}; it has {', '.join(known) or 'none'}.{did_you_mean(name, list(known))}"
+                f"{where}: unknown field {name!r}; it has {', '.join(known) or 'none'}."
+                f"{did_you_mean(name, list(known))}"
             )
     missing = [
         n
@@ -100,7 +103,7 @@ def make(cls: type[Any], fields: Mapping[str, Any], *, where: str) -> Any:
     ]
     if missing:
         raise BadInput(f"{where}: field {missing[0]!r} is required.")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # every class is hashable, which mypy does not see
     return cls(**{name: _convert(hints[name], value, f"{where}, field {name!r}") for name, value in fields.items()})
 
 

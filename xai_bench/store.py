@@ -1,8 +1,8 @@
-"""Content-addressed cells on disk: what was computed once is never computed again, and nothing half-written is ever seen.
+"""Content-addressed cells on disk: what was computed once is never computed again; nothing half-written is ever seen.
 
-A cell is a folder named by its key. It is written beside its place, synced, and renamed there in one step; the first writer
-wins. Its `receipt.json` holds the sha256 of every file in it, which is checked at every read: a damaged cell is reported,
-removed and computed again.
+A cell is a folder named by its key. It is written beside its place, synced, and renamed there in one step; the first
+writer wins. Its `receipt.json` holds the sha256 of every file in it, which is checked at every read: a damaged cell is
+reported, removed and computed again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Cell:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Tensors of the cell by name."""
-        return safetensors.torch.load_file(self.folder / f"{name}.safetensors")
+        found: dict[str, Tensor] = safetensors.torch.load_file(self.folder / f"{name}.safetensors")
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,12 @@ class Store:
                 for path in scratch.iterdir():
                     _sync(path)
                 _sync(scratch)
-                with contextlib.suppress(OSError):  # another writer was first: its cell stays
+                try:
                     scratch.rename(place)
-                    _sync(place.parent)
+                except OSError:
+                    if not place.is_dir():  # where it is one, another writer was first: its cell stays
+                        raise
+                _sync(place.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -132,13 +136,13 @@ def writing(folder: Path) -> Iterator[None]:
 
 def write_frame(folder: Path, name: str, frame: pd.DataFrame) -> None:
     """A table as an immutable Parquet part, without timestamps, so that equal tables are equal bytes."""
-    with writing(folder):
+    with writing(folder.parent):
         frame.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
 
 
 def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     """Tensors as safetensors."""
-    with writing(folder):
+    with writing(folder.parent):
         data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
         (folder / f"{name}.safetensors").write_bytes(data)
 

@@ -12,14 +12,17 @@ from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.training import Training
 from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.inputs import Input, Intensity, Resize
-from xai_bench.protocols import Explainer, Metric, Summary
+from xai_bench.protocols import Explainer, Metric
 from xai_bench.samples import Dataset
 from xai_bench.spec import build, digest, make, spec_of
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which logit is explained: of `head` (default: the first), the `predicted` class, the film's `label`, or a named class."""
+    """Which logit is explained: that of a class of `head` (default: the first head).
+
+    `of` is `predicted`, `label` (the film's own), or the name of a class.
+    """
 
     of: str = "predicted"
     head: str | None = None
@@ -31,7 +34,7 @@ FAITHFULNESS = Target("predicted")
 
 @dataclass(frozen=True)
 class Trained:
-    """A classifier that the study trains, once for each seed; on the study's own dataset unless `dataset` names another."""
+    """A classifier that the study trains, once for each seed; on the study's dataset unless `dataset` names another."""
 
     name: str
     architecture: Any
@@ -65,20 +68,26 @@ class Chosen:
     pictures: int | None = None
 
 
+Accepts = Any
+"""A plugin or classifier as a study takes it: a name, a table of plain values, or an instance; the instance is kept."""
+
+
 @dataclass(frozen=True)
 class Study:
     """Everything that defines a run; names, tables or instances of plugins are accepted wherever a plugin stands.
 
-    `pictures` of an explainer or metric is the head of one fixed order: films with a finding first, stratified by label, a new
-    patient each time; so the subsets of all methods are nested. `limit` cuts every method to that many films.
+    Once made, `dataset` is a Dataset, `classifiers` are Trained, Checkpoint or Given, `explainers` and `metrics` are
+    Chosen, and `summaries` are instances. `pictures` of an explainer or metric is the head of one fixed order: films
+    with a finding first, stratified by label, a new patient each time; so the subsets of all methods are nested.
+    `limit` cuts every method to that many films.
     """
 
     name: str
-    dataset: Dataset
-    classifiers: tuple[Trained | Checkpoint | Given, ...]
-    explainers: tuple[Chosen, ...] = ()
-    metrics: tuple[Chosen, ...] = ()
-    summaries: tuple[Summary, ...] = ()
+    dataset: Accepts
+    classifiers: Sequence[Accepts]
+    explainers: Sequence[Accepts] = ()
+    metrics: Sequence[Accepts] = ()
+    summaries: Sequence[Accepts] = ()
     regions: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     reader: Input = field(default_factory=Input)
@@ -89,13 +98,18 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 - a frozen dataclass normalizes its fields once
-        put("dataset", build("dataset", self.dataset, where="dataset"))
-        put("classifiers", _named([_classifier(c, i) for i, c in enumerate(self.classifiers)]))
-        put("explainers", _chosen("explainer", self.explainers))
-        put("metrics", _chosen("metric", self.metrics))
-        put("summaries", tuple(build("summary", s, where="summaries") for s in self.summaries))
-        put("regions", tuple(self.regions) or tuple(self.dataset.regions))
+        dataset = build("dataset", self.dataset, where="dataset")
+        made = {
+            "dataset": dataset,
+            "classifiers": _named([_classifier(c, i) for i, c in enumerate(self.classifiers)]),
+            "explainers": _chosen("explainer", self.explainers),
+            "metrics": _chosen("metric", self.metrics),
+            "summaries": tuple(build("summary", s, where="summaries") for s in self.summaries),
+            "regions": tuple(self.regions) or tuple(dataset.regions),
+            "references": tuple(self.references),  # a list from JSON must not make another study
+        }
+        for name, value in made.items():  # a frozen dataclass normalizes its fields once
+            object.__setattr__(self, name, value)
         if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
             raise BadInput(f"batch_size {self.batch_size} and limit {self.limit} must be at least 1.")
 
@@ -124,6 +138,9 @@ class Study:
         for key in ("dataset", "classifiers"):
             if key not in values:
                 raise BadInput(f"study {values['name']!r} has no {key!r}; add it, for example {_EXAMPLES[key]}.")
+        for key, (kind, words) in _KINDS.items():
+            if values.get(key) is not None and not isinstance(values[key], kind):
+                raise BadInput(f"study key {key!r} is {values[key]!r}; expected {words}.")
         if isinstance(values.get("reader"), Mapping):
             values["reader"] = make(Input, _fields_of(values["reader"]), where="reader")
         if isinstance(values.get("target"), Mapping):
@@ -131,7 +148,7 @@ class Study:
         return cls(**values)
 
     def spec(self) -> dict[str, Any]:
-        """The study as JSON values, from which `Study.of` makes it again; a classifier in memory stands for its weights."""
+        """The study as JSON values, from which `Study.of` makes it again; a classifier in memory is only a hash."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     @property
@@ -140,6 +157,14 @@ class Study:
         return digest(self.spec())[:12]
 
 
+_LISTS = ("classifiers", "explainers", "metrics", "summaries", "regions", "references")
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(_LISTS, (list | tuple, "a list")),
+    **dict.fromkeys(("name", "split"), (str, "a string")),
+    **dict.fromkeys(("batch_size", "limit", "seed"), (int, "a whole number")),
+    "reader": (Mapping | Input, "a table such as `{resize = {height = 224, width = 224}}`"),
+    "target": (Mapping | Target, 'a table such as `{of = "label"}`'),
+}
 _EXAMPLES = {
     "dataset": '`dataset = "phantom"`',
     "classifiers": '`classifiers = [{name = "mine", architecture = "small_cnn"}]`',
@@ -163,15 +188,14 @@ def _fields_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _classifier(value: Any, index: int) -> Trained | Checkpoint | Given:
-    if isinstance(value, Trained):
-        return value
-    if isinstance(value, Checkpoint | Given):
+    if isinstance(value, Trained | Checkpoint | Given):
         return value
     if isinstance(value, Classifier):
         return Given(value.architecture, value)
     if not isinstance(value, Mapping):
         raise BadInput(
-            f"classifier {value!r}: expected a Classifier, a Trained, or a table with `name` and `architecture` or `checkpoint`."
+            f"classifier {value!r}: expected a Classifier, a Trained, or a table with `name` and `architecture` or "
+            "`checkpoint`."
         )
     table = dict(value)
     where = f"classifiers[{index}]"
@@ -211,11 +235,10 @@ def _chosen(kind: str, values: Sequence[Any]) -> tuple[Chosen, ...]:
 def _choose(kind: str, value: Any) -> Chosen:
     if isinstance(value, Chosen):
         return value
-    label, pictures = None, None
+    table = dict(value) if isinstance(value, Mapping) else {}
+    label, pictures = table.pop("label", None), table.pop("pictures", None)
     if isinstance(value, Mapping):
-        value = dict(value)
-        label, pictures = value.pop("label", None), value.pop("pictures", None)
-        value = value.get("plugin", value)
+        value = table.get("plugin", table)
     if pictures is not None and (not isinstance(pictures, int) or pictures < 1):
         raise BadInput(f"{kind} {value!r}: pictures = {pictures!r}; expected a whole number of at least 1.")
     plugin = build(kind, value, where="")

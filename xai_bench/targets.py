@@ -57,13 +57,13 @@ def label_targets(heads: Sequence[Head], sample: Sample) -> dict[str, int]:
 
 def carries_finding(dataset: Dataset, sample: Sample) -> bool:
     """True where a label of the film is a declared finding, or the dataset declares none."""
-    if not dataset.findings:
+    if not any(dataset.findings.values()):
         return True
     return any(sample.labels.get(head) in classes for head, classes in dataset.findings.items())
 
 
 def explained_order(dataset: Dataset, samples: Sequence[Sample], seed: int) -> list[str]:
-    """One fixed order of pictures: those with a finding first, each part stratified by label, a new patient each time."""
+    """One fixed order of pictures: with a finding first, each part stratified by label, a new patient each time."""
     with_finding = [s for s in samples if carries_finding(dataset, s)]
     rest = [s for s in samples if not carries_finding(dataset, s)]
     return [s.id for part in (with_finding, rest) if part for s in stratified_order(part, seed)]
@@ -77,7 +77,7 @@ def requests(
     `predicted` has picture, head and target (the predicted logit), readable pictures only.
     """
     rules = [study.target] if study.target else [ALIGNMENT, FAITHFULNESS]
-    of_picture = {(r.picture, r.head): r.target for r in predicted.itertuples()}
+    of_picture = dict(zip(zip(predicted.picture, predicted["head"], strict=True), predicted.target, strict=True))
     found: dict[tuple[str, int], list[str]] = {}
     for picture in explained_order(study.dataset, list(samples.values()), study.seed):
         for rule in rules:
@@ -108,5 +108,5 @@ def _resolve(
 
 
 def rule_of(study: Study, needs_region: bool) -> str:
-    """Which rule's maps a metric scores: alignment explains the label, all else the prediction, unless the study says."""
+    """Which rule's maps a metric scores: the label's for alignment, else the prediction's, unless the study says."""
     return (study.target or (ALIGNMENT if needs_region else FAITHFULNESS)).of

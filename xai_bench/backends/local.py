@@ -1,8 +1,8 @@
-"""Several processes on this machine fill one store, a classifier each; whoever assembles the run then finds it all there.
+"""Several processes on this machine fill one store, a classifier each; whoever assembles the run finds it all there.
 
 One-thread processes side by side are faster than one process with many threads, above all on a busy machine, and their
-numbers do not depend on how many cores there are. A worker only ever adds whole cells to the store: if one dies, what it
-did not finish is computed where the run is assembled, and a user's mistake is reported there.
+numbers do not depend on how many cores there are. A worker only ever adds whole cells to the store: if one dies, what
+it did not finish is computed where the run is assembled, and a user's mistake is reported there.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import warnings
-from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 
 from xai_bench.errors import XaiBenchError
 from xai_bench.progress import Advance, Progress
-from xai_bench.store import Store
+from xai_bench.store import Store, writing
 from xai_bench.study import Given, Study, Trained
 
 
@@ -36,20 +37,43 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
     if count < 2 or torch.cuda.is_available() or finished(study, store):
         return
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        events = manager.Queue()
-        with (
-            ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events,)) as pool,
-            progress.live() as live,
-        ):
+    stop = context.Event()
+    with contextlib.ExitStack() as stack:
+        with _interrupts_wait():
+            events = stack.enter_context(context.Manager()).Queue()
+            before = set(multiprocessing.active_children())
+            pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events, stop))
             jobs = {pool.submit(_work, part, str(store.root)) for part in parts}
-            while jobs:
-                done, jobs = wait(jobs, timeout=0.2, return_when=FIRST_COMPLETED)
-                while not events.empty():
-                    live(*events.get())
-                for job in done:
-                    with contextlib.suppress(BrokenProcessPool):  # the assembling process computes what is missing
-                        job.result()
+            workers = set(multiprocessing.active_children()) - before
+        stack.callback(pool.shutdown, cancel_futures=True)
+        try:
+            _watch(jobs, events, stack.enter_context(progress.live()))
+        except BaseException:  # Ctrl-C above all: what runs leaves in order, and what waits never starts
+            stop.set()
+            for worker in workers:
+                if worker.is_alive() and worker.pid:
+                    os.kill(worker.pid, signal.SIGINT)
+            raise
+
+
+def _watch(jobs: set[Future[None]], events: Any, live: Callable[[str, str, int, int], None]) -> None:
+    while jobs:
+        done, jobs = wait(jobs, timeout=0.2, return_when=FIRST_COMPLETED)
+        while not events.empty():
+            live(*events.get())
+        for job in done:
+            with contextlib.suppress(BrokenProcessPool):  # the assembling process computes what is missing
+                job.result()
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C is kept for the end of the block, here and in processes that begin in it, until they ask for it."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def finished(study: Study, store: Store) -> bool:
@@ -59,8 +83,9 @@ def finished(study: Study, store: Store) -> bool:
 
 def mark_finished(study: Study, store: Store) -> None:
     """Remember that nothing is missing."""
-    _flag(study, store).parent.mkdir(exist_ok=True)
-    _flag(study, store).touch()
+    with writing(store.root):
+        _flag(study, store).parent.mkdir(exist_ok=True)
+        _flag(study, store).touch()
 
 
 def _flag(study: Study, store: Store) -> Path:
@@ -71,11 +96,11 @@ def _parts(study: Study) -> list[dict[str, Any]]:
     """The study once for each classifier and seed, as plain values that another process can build again."""
     if any(isinstance(c, Given) for c in study.classifiers) or getattr(study.dataset, "in_process", False):
         return []
-    parts = []
-    for entry in study.classifiers:
-        for one in [replace(entry, seeds=(s,)) for s in entry.seeds] if isinstance(entry, Trained) else [entry]:
-            parts.append(replace(study, classifiers=(one,), summaries=()).spec())
-    return parts
+    return [
+        replace(study, classifiers=(one,), summaries=()).spec()
+        for entry in study.classifiers
+        for one in ([replace(entry, seeds=(s,)) for s in entry.seeds] if isinstance(entry, Trained) else [entry])
+    ]
 
 
 @dataclass
@@ -92,17 +117,34 @@ class _Remote(Progress):
 
 
 _events: Any = None
+_stop: Any = None
+_busy = False
 
 
-def _start(events: Any) -> None:
-    global _events  # set once when a worker starts
-    _events = events
+def _start(events: Any, stop: Any) -> None:
+    global _events, _stop  # set once when a worker starts
+    _events, _stop = events, stop
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _interrupt(*_: Any) -> None:
+    """The first Ctrl-C ends what is computed; a second one must not disturb how that is put away."""
+    global _busy
+    if _busy:
+        _busy = False
+        raise KeyboardInterrupt
 
 
 def _work(part: Mapping[str, Any], store: str) -> None:
     from xai_bench.benchmark import assemble
 
+    global _busy
     warnings.simplefilter("ignore")  # what is worth saying is said where the run is assembled
-    with contextlib.suppress(XaiBenchError):  # the same mistake is met, and reported, where the run is assembled
-        assemble(Study.of(part), Store(Path(store)), _Remote(events=_events))
+    # The same mistake is met, and reported, where the run is assembled; an interrupt is met there too.
+    with contextlib.suppress(XaiBenchError, KeyboardInterrupt):
+        _busy = True
+        if not _stop.is_set():
+            assemble(Study.of(part), Store(Path(store)), _Remote(events=_events))
+    _busy = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,8 +48,14 @@ def fit(network: nn.Module, job: Job) -> None:
     devices = range(torch.cuda.device_count())
     with _quiet(), _own_backend(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(job.seed)
+        handler = signal.getsignal(signal.SIGINT)
         try:
             _trainer(job).fit(task, _Count(task.steps), _Count(task.checks), ckpt_path=state, weights_only=True)
+        except SystemExit as stop:
+            if not isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            signal.signal(signal.SIGINT, handler)  # on Ctrl-C Lightning ignores the signal for good, and exits
+            raise KeyboardInterrupt from None
         except (pickle.UnpicklingError, EOFError) as error:
             raise BadInput(
                 f"the state of a stopped training, {str(job.path)!r}, is damaged; delete it to begin again."

@@ -91,8 +91,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
     if missing or unexpected or other:
         first = [*missing, *unexpected, *other][0]
         raise BadInput(
-            f"weights {source!r} are of another architecture than {type(model).__name__}: "
-            f"{len(missing)} tensors missing, {len(unexpected)} unexpected, {len(other)} of another shape, such as "
-            f"{first!r}."
+            f"weights {source!r} are of another architecture than "
+            f"{getattr(model, 'architecture', type(model).__name__)}: {len(missing)} tensors missing, "
+            f"{len(unexpected)} unexpected, {len(other)} of another shape, such as {first!r}."
         )
     model.load_state_dict({n: weights[n] for n in kept(own.keys())}, strict=False)

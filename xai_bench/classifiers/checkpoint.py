@@ -113,10 +113,18 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"the card of checkpoint {str(folder)!r} lacks {', '.join(missing) or 'its fields'}; "
             "save it again with save_checkpoint."
         )
+    specs = [card["reader"], *(card["heads"] if isinstance(card["heads"], list) else [None])]
+    if not isinstance(card["architecture"], dict) or not all(isinstance(s, dict) and "fields" in s for s in specs):
+        raise BadInput(
+            f"the card of checkpoint {str(folder)!r} does not describe architecture, reader and heads as "
+            "save_checkpoint does; save it again."
+        )
     name = str(card["file"])
     if not name.endswith(".safetensors") or Path(name).name != name:
         raise BadInput(
             f"checkpoint {str(folder)!r} names the weights {name!r}; only a .safetensors file in the same folder is "
             "read, never a pickle."
         )
+    if not (folder / name).is_file():
+        raise BadInput(f"checkpoint {str(folder)!r} lacks its weights {name!r}; copy the whole folder.")
     return card

@@ -66,7 +66,8 @@ class Classifier(nn.Module):
         if images.shape[1] == 1 and self.channels == 3:
             images = images.expand(-1, 3, -1, -1)
         elif images.shape[1] == 3 and self.channels == 1:
-            images = images.mean(1, keepdim=True)
+            first = images[:, :1]  # so written, a gray film among color ones keeps every bit
+            images = first + (images - first).mean(1, keepdim=True)
         return (images - self.mean) / self.std
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:

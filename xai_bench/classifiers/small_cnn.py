@@ -54,7 +54,7 @@ def convolutions(width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@classifier("small_cnn")
+@classifier("small_cnn", cite="pooling: Radenovic et al. 2018")
 @dataclass(frozen=True)
 class SmallCNN:
     """A gray CNN of about 106,000 parameters (width 32), stride 8, generalized-mean pooling; for 96 to 128 px.

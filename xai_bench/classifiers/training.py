@@ -144,7 +144,9 @@ def label_rows(heads: Sequence[Head], labels: Sequence[Mapping[str, str | None]]
     >>> label_rows(heads, [{"a": "y", "b": "u"}, {"a": None}]).tolist()
     [[1, 1, 0], [-1, -1, -1]]
     """
-    return torch.tensor([[value for head in heads for value in _columns(head, row.get(head.name))] for row in labels])
+    rows = [[value for head in heads for value in _columns(head, row.get(head.name))] for row in labels]
+    count = sum(len(_columns(head, None)) for head in heads)
+    return torch.tensor(rows, dtype=torch.long).view(len(labels), count)
 
 
 def _columns(head: Head, label: str | None) -> list[int]:
@@ -169,8 +171,8 @@ def train(
     """Train a registered architecture; the same seed, data and thread count give bitwise the same weights.
 
     `folder` holds the state of a training that was stopped: calling again with the same arguments goes on after the
-    last complete epoch and ends with the same weights. It is removed at the end. `advance(1)` is called after each epoch. Raises BadInput for data that do not
-    fit, and where the loss is no longer a number.
+    last complete epoch and ends with the same weights. It is removed at the end. `advance(1)` is called after each
+    epoch. Raises BadInput for data that do not fit, and where the loss is no longer a number.
     """
     from xai_bench.classifiers._lightning import Job, fit  # Lightning takes seconds to import
 

@@ -99,7 +99,7 @@ class ImageFolder:
         """Missing patients, files and masks that are not used, headers that cannot be read, masks of another size."""
         found = list(self._folder.problems)
         if self._folder.masks.keys and not self.finding_classes:
-            found.append("there are masks and no finding_classes, so no film counts for alignment.")
+            found.append("there are masks and no finding_classes, so films of every class count for alignment.")
         for film in self._folder.films:
             found += self._header_problems(film)
         return tuple(found)

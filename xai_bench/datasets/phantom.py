@@ -41,7 +41,7 @@ class Films:
             raise BadInput(f"{self}: each split has 0 to 20000 films.")
 
 
-@dataset("phantom", cite="wu2017")
+@dataset("phantom", cite="vertebra sizes: Wu et al. 2017")
 @dataclass(frozen=True)
 class Phantom:
     """Drawn spine films: from the front (normal / scoliosis), from the side (normal / spondylolisthesis), or both.

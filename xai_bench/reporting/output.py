@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 
 def write_run(run: Run, folder: Path) -> Path:
-    """Writes `report.html`, `tables/*.{csv,md,tex}`, `figures/*.{pdf,png}`, the tidy parts as Parquet, and the study itself.
+    """Writes `report.html`, `tables/*.{csv,md,tex}`, `figures/*.{pdf,png}`, the tidy parts as Parquet, and the study.
 
-    Gives the report's path.
-
-    Raises BadInput where the folder cannot be written.
+    Gives the report's path. Raises BadInput where the folder cannot be written.
     """
     try:
         for part in ("tables", "figures"):
@@ -32,7 +30,7 @@ def write_run(run: Run, folder: Path) -> Path:
                 (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
         for name, figure in run_figures(run).items():
             save(figure, folder / "figures", name)
-        for name in ("rows", "predictions", "curves", "costs"):
+        for name in ("rows", "pictures", "predictions", "curves", "costs"):
             getattr(run, name).to_parquet(folder / f"{name}.parquet", index=False)
         (folder / "study.json").write_text(json.dumps(run.study.spec(), indent=1), encoding="utf-8")
         report = folder / "report.html"
@@ -46,12 +44,10 @@ def write_run(run: Run, folder: Path) -> Path:
 
 
 def write_page(run: Run, folder: Path, name: str, *, title: str, notes: Sequence[str]) -> Path:
-    """A results page for a repository, `name.md`: notes, every short table, and plots. No film and no picture id is in it."""
+    """A results page for a repository, `name.md`: notes, every short table, and plots; no film and no picture id."""
     pictures = folder / name
     pictures.mkdir(parents=True, exist_ok=True)
-    parts = [f"# {title}", *notes]
-    for table in run_tables(run):
-        parts.append(to_markdown(table))
+    parts = [f"# {title}", *notes, *map(to_markdown, run_tables(run))]
     for label, figure in run_figures(run).items():
         (pictures / f"{label}.png").write_bytes(png(figure, dpi=110))
         parts.append(f"![{label}]({name}/{label}.png)")

@@ -1,0 +1,87 @@
+"""Where cells are computed: the store, the progress, the classifier at hand, and a count of what went through it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from xai_bench.classifiers.classifier import Classifier
+from xai_bench.environment import environment
+from xai_bench.errors import BadInput
+from xai_bench.pictures import Pictures, TrainingFilms
+from xai_bench.progress import Progress
+from xai_bench.spec import digest
+from xai_bench.store import Cell, Store
+
+
+@dataclass
+class Counter:
+    """Counts the pictures that go through a classifier, by a hook and not by bookkeeping."""
+
+    evaluations: int = 0
+
+    @contextlib.contextmanager
+    def on(self, classifier: Classifier) -> Iterator[Counter]:
+        """Count within the block."""
+
+        def add(_: Any, args: tuple[Tensor, ...]) -> None:
+            self.evaluations += args[0].shape[0]
+
+        handle = classifier.register_forward_pre_hook(add)
+        try:
+            yield self
+        finally:
+            handle.remove()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier of the study, ready to use, with what its rows say of it."""
+
+    name: str
+    replicate: int
+    train_seed: int | None
+    regime: str
+    classifier: Classifier
+    weights: str
+    pictures: Pictures
+    training: TrainingFilms | None
+
+    @property
+    def label(self) -> str:
+        """For progress lines."""
+        return self.name if self.train_seed is None else f"{self.name}, seed {self.train_seed}"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What every cell needs: where it is kept, how progress is shown, the fixed batch size."""
+
+    store: Store
+    progress: Progress
+    batch_size: int
+    memo: dict[str, Any] = field(default_factory=dict)
+
+    def cell(self, kind: str, parts: Any, compute: Callable[[Path], Mapping[str, Any]]) -> Cell:
+        """The cell with this key, computed and committed if it is missing.
+
+        `compute` fills a folder and returns lines for the receipt.
+        """
+        key = digest(parts)
+        found = self.store.get(kind, key)
+        if found is None:
+            start = time.monotonic()
+            receipt: dict[str, Any] = {"environment": environment()}
+            with self.store.commit(kind, key, receipt) as folder:
+                receipt |= compute(folder)
+                receipt |= {"seconds": time.monotonic() - start}
+            found = self.store.get(kind, key)
+        if found is None:
+            raise BadInput(f"cell {kind}/{key} vanished after it was written; is another process deleting the store?")
+        return found
