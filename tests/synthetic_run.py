@@ -64,6 +64,10 @@ class SyntheticRun:
     )
     story: tuple[str, ...] = ()
 
+    @property
+    def pictures(self) -> pd.DataFrame:
+        return self.predictions[["picture", "patient", "view"]].drop_duplicates()
+
     def gallery(self, n: int = 4) -> list[GalleryItem]:
         return self.items[:n]
 

@@ -90,11 +90,11 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(saved: Path, monkeypatch: p
 def test_a_checkpoint_of_another_architecture_is_refused(saved: Path) -> None:
     change(saved, architecture=spec_of(SmallCNN(width=10)))
     with pytest.raises(
-        BadInput, match=r"another architecture than Classifier: 0 tensors missing, 0 unexpected, \d+ of another shape"
+        BadInput, match=r"another architecture than small_cnn: 0 tensors missing, 0 unexpected, \d+ of another shape"
     ):
         load_checkpoint(saved)
     change(saved, architecture=spec_of(TorchvisionModel("squeezenet1_0")))
-    with pytest.raises(BadInput, match=r"another architecture than Classifier: \d+ tensors missing"):
+    with pytest.raises(BadInput, match=r"another architecture than squeezenet1_0: \d+ tensors missing"):
         load_checkpoint(saved)
 
 
@@ -155,3 +155,16 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadInput, match="cannot be written"):
         save_checkpoint(SMALL.build(HEADS, READER, 0), tmp_path / "file" / "model", card_of(SMALL))
+
+
+@pytest.mark.parametrize("fields", [{"heads": 3}, {"heads": [3]}, {"reader": "224"}, {"architecture": "small_cnn"}])
+def test_an_edited_card_is_explained(saved: Path, fields: dict[str, Any]) -> None:
+    change(saved, **fields)
+    with pytest.raises(BadInput, match="does not describe architecture, reader and heads"):
+        load_checkpoint(saved)
+
+
+def test_missing_weights_are_explained(saved: Path) -> None:
+    next(saved.glob("weights-*")).unlink()
+    with pytest.raises(BadInput, match=r"lacks its weights 'weights-.*'; copy the whole folder"):
+        load_checkpoint(saved)

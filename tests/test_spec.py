@@ -129,3 +129,9 @@ def test_fitted_state_goes_out_and_comes_back_through_nested_plugins():
     assert torch.equal(again.imputer.state["mean"], mean)
     assert torch.equal(again.state["weight"], weight)
     assert with_state(Method(1), {}) == Method(1)
+
+
+@pytest.mark.parametrize("value", [None, 3, 0.5, True, ["lime"]])
+def test_what_is_no_plugin_is_refused_where_it_stands(value):
+    with pytest.raises(BadInput, match=r"explainers: .* is no explainer; give its name"):
+        build("explainer", value, where="explainers")

@@ -101,3 +101,14 @@ def test_the_receipt_names_every_file(tmp_path: Path) -> None:
     committed(store)
     receipt = json.loads((store.folder("scores", "k") / "receipt.json").read_text())
     assert sorted(receipt["files"]) == ["maps.safetensors", "rows.parquet"]
+
+
+def test_a_cell_that_cannot_take_its_place_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    store = Store.at(tmp_path)
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(BadInput, match="No space left on device"):
+        committed(store)
+    assert store.get("scores", "k") is None and not list(tmp_path.rglob(".*"))

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+import signal
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -400,3 +401,16 @@ def test_digest_depends_on_every_pixel_and_label(data: TrainingSet) -> None:
     ]
     assert len({d.digest() for d in variants}) == 4
     assert replace(data).digest() == data.digest()
+
+
+def test_ctrl_c_while_training_is_an_interrupt_and_training_goes_on_later(data: TrainingSet, tmp_path: Path) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    training = Training(epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, training, HEADS, READER, data, seed=0, folder=tmp_path, advance=interrupt)
+    assert signal.getsignal(signal.SIGINT) is handler  # the next Ctrl-C works too
+    resumed = train(SMALL, training, HEADS, READER, data, seed=0, folder=tmp_path)
+    assert resumed.weights_hash() == trained(data, tmp_path / "whole").weights_hash()

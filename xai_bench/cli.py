@@ -135,7 +135,13 @@ def report(study: StudyFile, store: StoreFolder = None, full: Full = False) -> N
 
     Example: `xai-bench report runs/demo`
     """
-    run(study, store or (study if study.is_dir() else None), None, full)
+    from xai_bench.demo import Demo
+
+    folder = store or (study if study.is_dir() else None)
+    if folder and _study(study, None).key == Demo().study().key:
+        demo(folder, full)  # its story is more than its study
+    else:
+        run(study, folder, None, full)
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -32,13 +31,13 @@ class Pictures:
         """Pictures in the order asked for; None for one that cannot be read (see `problems`)."""
         found = {i: self._kept[i, regions] for i in ids if (i, regions) in self._kept}
         missing = [i for i in dict.fromkeys(ids) if i not in found and i not in self.problems]
-        with ThreadPoolExecutor(2) as pool:
-            for i, picture in zip(missing, pool.map(lambda i: self._one(i, regions), missing), strict=True):
-                if isinstance(picture, str):
-                    self.problems[i] = picture
-                else:
-                    found[i] = picture
-                    self._keep((i, regions), picture)
+        for i in missing:
+            picture = self._one(i, regions)
+            if isinstance(picture, str):
+                self.problems[i] = picture
+            else:
+                found[i] = picture
+                self._keep((i, regions), picture)
         return [found.get(i) for i in ids]
 
     def readable(self, ids: Sequence[str], *, regions: bool = True) -> list[Picture]:

@@ -1,7 +1,9 @@
 """Occlusion: how much the score falls when a window slides over the picture."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +39,7 @@ class Occlusion:
         if not 1 <= self.window <= self.cells:
             raise BadInput(f"occlusion: window is {self.window}, cells {self.cells}; expected 1 <= window <= cells.")
 
-    def fit(self, classifier: Classifier, training: TrainingData) -> Self:
+    def fit(self, classifier: Classifier, training: TrainingData) -> Occlusion:
         """Fit the imputer, where it learns from training films."""
         learn = getattr(self.imputer, "fit", None)
         return self if learn is None else replace(self, imputer=learn(training))

@@ -44,13 +44,13 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
             before = set(multiprocessing.active_children())
             pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events, stop))
             jobs = {pool.submit(_work, part, str(store.root)) for part in parts}
-            workers = set(multiprocessing.active_children()) - before
+            started = set(multiprocessing.active_children()) - before
         stack.callback(pool.shutdown, cancel_futures=True)
         try:
             _watch(jobs, events, stack.enter_context(progress.live()))
         except BaseException:  # Ctrl-C above all: what runs leaves in order, and what waits never starts
             stop.set()
-            for worker in workers:
+            for worker in started:
                 if worker.is_alive() and worker.pid:
                     os.kill(worker.pid, signal.SIGINT)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,24 +24,32 @@ def write_run(run: Run, folder: Path) -> Path:
     Gives the report's path. Raises BadInput where the folder cannot be written.
     """
     try:
-        for part in ("tables", "figures"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        for table in run_tables(run, full=True):
-            for suffix, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
-                (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
-        for name, figure in run_figures(run).items():
-            save(figure, folder / "figures", name)
-        for name in ("rows", "pictures", "predictions", "curves", "costs"):
-            getattr(run, name).to_parquet(folder / f"{name}.parquet", index=False)
-        (folder / "study.json").write_text(json.dumps(run.study.spec(), indent=1), encoding="utf-8")
-        report = folder / "report.html"
-        unfinished = report.with_suffix(".part")
-        unfinished.write_text(page(run), encoding="utf-8")
-        return unfinished.replace(report)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".report.", dir=folder) as scratch:
+            _write_parts(run, Path(scratch))
+            for part in ("tables", "figures"):
+                (folder / part).mkdir(exist_ok=True)
+            for file in [p for p in sorted(Path(scratch).rglob("*")) if p.is_file()]:  # on a full disk, none of them
+                file.replace(folder / file.relative_to(scratch))
+        return folder / "report.html"
     except OSError as error:
         raise BadInput(
             f"the report cannot be written to {str(folder)!r}: {error.strerror}; name another folder."
         ) from None
+
+
+def _write_parts(run: Run, folder: Path) -> None:
+    for part in ("tables", "figures"):
+        (folder / part).mkdir()
+    for table in run_tables(run, full=True):
+        for suffix, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
+            (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
+    for name, figure in run_figures(run).items():
+        save(figure, folder / "figures", name)
+    for name in ("rows", "pictures", "predictions", "curves", "costs"):
+        getattr(run, name).to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "study.json").write_text(json.dumps(run.study.spec(), indent=1), encoding="utf-8")
+    (folder / "report.html").write_text(page(run), encoding="utf-8")
 
 
 def write_page(run: Run, folder: Path, name: str, *, title: str, notes: Sequence[str]) -> Path:
