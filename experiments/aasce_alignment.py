@@ -145,7 +145,8 @@ def main() -> None:
     show(run.tables())
     print("\n".join(lines))
     seconds = (
-        f"{time.monotonic() - start:.0f} s this time; computing that the store holds: {run.costs.seconds.sum():.0f} s"
+        f"Time: {time.monotonic() - start:.0f} s for this call; all that the store holds took "
+        f"{run.costs.seconds.sum():.0f} s of computing, shared by one process a core."
     )
     print(f"report: {run.write(chosen.store)}\n{seconds}")
     if chosen.page:
