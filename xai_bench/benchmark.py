@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from xai_bench.backends.local import fill, mark_finished
 from xai_bench.cells import BLOCK, Maps, Question, chosen_classes, maps, predictions, scores
 from xai_bench.errors import BadInput, NonDeterministicCell, Unfit
 from xai_bench.models import models, samples_by_split
 from xai_bench.progress import Progress
-from xai_bench.protocols import ClassifierCard, Evidence, Traits
+from xai_bench.protocols import Traits
 from xai_bench.run import Run
 from xai_bench.samples import Sample
 from xai_bench.store import Store
 from xai_bench.study import Chosen, Given, Study, Trained
+from xai_bench.summaries import evidence_of, summaries
 from xai_bench.targets import Request, class_name, explained_order, requests, rule_of
 from xai_bench.workbench import Model, Workbench
 
@@ -99,13 +98,14 @@ def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
         _evaluate_model(study, bench, model, splits[study.split], found)
     rows = _frame(found.rows, ROWS)
     predicted = _frame(found.predictions, PREDICTIONS)
+    evidence = evidence_of(study, found.models, found.maps, rows, predicted)
     return Run(
         study=study,
         rows=rows,
         predictions=predicted,
         curves=_frame(found.curves, None),
         costs=pd.DataFrame(found.costs, columns=COSTS),
-        summaries=_summaries(study, found, rows, predicted),
+        summaries=summaries(bench, study, evidence, found.maps),
         models=tuple(found.models),
         maps=found.maps,
         order=tuple(explained_order(study.dataset, list(splits[study.split].values()), study.seed)),
@@ -235,44 +235,6 @@ def _joined(rows: pd.DataFrame, who: Mapping[str, Any], labeled: pd.DataFrame, m
     frame = frame.merge(known, on=["head", "picture"], how="left", validate="many_to_one")
     frame["target"] = [class_name(model.classifier.heads, t) for t in frame.target]
     return frame.reindex(columns=ROWS)
-
-
-def _summaries(study: Study, found: Collected, rows: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    if not study.summaries:
-        return pd.DataFrame()
-    samples = {i: s for m in found.models for i, s in m.pictures.samples.items()}
-
-    def read(weights: str, explainer: str) -> dict[str, tuple[int, Tensor]]:
-        rule = study.target.of if study.target else "predicted"
-        return {
-            r.picture: (r.target, m)
-            for b in found.maps.get((weights, explainer), [])
-            for r, m in zip(b.requests, b.saliency, strict=True)
-            if rule in r.rules
-        }
-
-    def shown(weights: str, ids: Sequence[str]) -> list[Tensor]:
-        model = next(m for m in found.models if m.weights == weights)
-        resize = model.pictures.reader.resize
-        if resize.mode == "stretch":  # no padding: no need to read the films again
-            return [torch.ones(resize.height, resize.width, dtype=torch.bool)] * len(ids)
-        return [p.content for p in model.pictures.readable(ids, regions=False)]
-
-    evidence = Evidence(
-        rows=rows, predictions=predicted, cards=tuple(_card(m, predicted) for m in found.models),
-        explainers={c.label: c.plugin for c in study.explainers}, maps=read,
-        samples=lambda ids: [samples[i] for i in ids], seed=study.seed, content=shown,
-    )  # fmt: skip
-    return pd.DataFrame([vars(row) for s in study.summaries for row in s(evidence)])
-
-
-def _card(model: Model, predicted: pd.DataFrame) -> ClassifierCard:
-    mine = predicted[(predicted.weights == model.weights) & (predicted.status == "ok") & predicted.label.notna()]
-    accuracy = float((mine.label == mine.prediction).mean()) if len(mine) else None
-    return ClassifierCard(
-        model.name, model.replicate, model.train_seed, model.regime, None, model.classifier.architecture,
-        model.weights, accuracy,
-    )  # fmt: skip
 
 
 def estimate(study: Study) -> list[dict[str, Any]]:

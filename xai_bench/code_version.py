@@ -50,11 +50,20 @@ def _module_version(module: str) -> str:
 
 @functools.cache
 def _source(module: str) -> str | None:
+    """A module's text; found beside its package's files, because asking Python for it would import its parents."""
+    top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):  # `a.b.Name` where Name is not a module; `__main__`
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # `__main__` has no spec
         return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    if spec is None:
+        return None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path / "__init__.py", path.with_suffix(".py") if rest else path):
+            if file.is_file():
+                return file.read_text(encoding="utf-8")
+    if rest or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return Path(spec.origin).read_text(encoding="utf-8")
 

@@ -124,7 +124,7 @@ class Phantom:
         chance, patient = Chance(self.seed, number), number // FILMS_PER_PATIENT
         view, finding = self.kind(patient)
         amount = self.amount(chance, view, finding)
-        _, drawn = film_corners(view, chance, self.shape, amount)
+        _, drawn = _corners(view, self.seed, number, self.shape, amount)
         label = _FINDING[view] if finding else "normal"
         return Sample(
             id=picture,
@@ -204,15 +204,22 @@ def _drawn(view: View, picture: str, amount: float, seed: int, shape: tuple[int,
     return image
 
 
+@lru_cache(maxsize=16384)  # twins and marker variants ask for the same columns again; 1 kB each
+def _corners(
+    view: View, seed: int, number: int, shape: tuple[int, int], amount: float
+) -> tuple[Float[np.ndarray, "v 4 2"], Any]:
+    return film_corners(view, Chance(seed, number), shape, amount)
+
+
 def _read_corners(phantom: Phantom, picture: str) -> Float[np.ndarray, "v 4 2"]:
     view, chance, _, amount = _drawn_column(phantom, picture)
-    return film_corners(view, chance, phantom.shape, amount)[0]
+    return _corners(view, phantom.seed, chance.number, phantom.shape, amount)[0].copy()
 
 
 def _read_regions(phantom: Phantom, picture: str) -> dict[RegionKey, Region]:
     """Regions of the field's definitions (see `xai_bench.geometry`) and the side marker's pixels."""
     view, chance, finding, amount = _drawn_column(phantom, picture)
-    corners, drawn = film_corners(view, chance, phantom.shape, amount)
+    corners, drawn = _corners(view, phantom.seed, chance.number, phantom.shape, amount)
     if isinstance(drawn, SideColumn):
         masks = spondylolisthesis_regions(corners, drawn.slipped, phantom.shape)
         if not finding:

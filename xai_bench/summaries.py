@@ -1,0 +1,89 @@
+"""Summaries of a run: what they may look at, and their cells."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from xai_bench.cells import Maps
+from xai_bench.code_version import code_version
+from xai_bench.protocols import ClassifierCard, Evidence, Summary
+from xai_bench.spec import spec_of
+from xai_bench.store import write_frame
+from xai_bench.study import Study
+from xai_bench.workbench import Model, Workbench
+
+AllMaps = Mapping[tuple[str, str], Sequence[Maps]]
+
+
+def summaries(bench: Workbench, study: Study, evidence: Evidence, maps: AllMaps) -> pd.DataFrame:
+    """The rows of all summaries of the study; each summary is a cell whose key holds everything that it may look at."""
+    seen = {
+        "cards": [vars(card) for card in evidence.cards],
+        "explainers": {label: spec_of(plugin) for label, plugin in evidence.explainers.items()},
+        "maps": sorted((weights, label, m.key) for (weights, label), blocks in maps.items() for m in blocks),
+        "rows": _fingerprint(evidence.rows),
+        "predictions": _fingerprint(evidence.predictions),
+        "rule": study.target.of if study.target else "predicted",
+    }
+    parts = [_summary(bench, summary, evidence, seen) for summary in study.summaries]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _summary(bench: Workbench, summary: Summary, evidence: Evidence, seen: Mapping[str, Any]) -> pd.DataFrame:
+    key = {**seen, "plugin": spec_of(summary), "code": code_version(summary), "seed": evidence.seed}
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        rows = pd.DataFrame([{**vars(row), "exclusions": json.dumps(row.exclusions)} for row in summary(evidence)])
+        write_frame(folder, "rows", rows)
+        return {"evaluations": 0, "pictures": evidence.predictions.picture.nunique()}
+
+    frame = bench.cell("summaries", key, compute).frame("rows")
+    return frame.assign(exclusions=[json.loads(text) for text in frame.exclusions])
+
+
+def _fingerprint(frame: pd.DataFrame) -> str:
+    text = frame.to_csv(index=False, float_format="%.17g")
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def evidence_of(
+    study: Study, models: Sequence[Model], maps: AllMaps, rows: pd.DataFrame, predicted: pd.DataFrame
+) -> Evidence:
+    """What summaries may look at, from what a run has gathered."""
+    samples = {i: s for m in models for i, s in m.pictures.samples.items()}
+    rule = study.target.of if study.target else "predicted"
+
+    def read(weights: str, explainer: str) -> dict[str, tuple[int, Tensor]]:
+        blocks = maps.get((weights, explainer), [])
+        pairs = [pair for b in blocks for pair in zip(b.requests, b.saliency, strict=True)]
+        return {r.picture: (r.target, m) for r, m in pairs if rule in r.rules}
+
+    def shown(weights: str, ids: Sequence[str]) -> list[Tensor]:
+        model = next(m for m in models if m.weights == weights)
+        resize = model.pictures.reader.resize
+        if resize.mode == "stretch":  # no padding: no need to read the films again
+            return [torch.ones(resize.height, resize.width, dtype=torch.bool)] * len(ids)
+        return [p.content for p in model.pictures.readable(ids, regions=False)]
+
+    return Evidence(
+        rows=rows, predictions=predicted, cards=tuple(_card(m, predicted) for m in models),
+        explainers={c.label: c.plugin for c in study.explainers}, maps=read,
+        samples=lambda ids: [samples[i] for i in ids], seed=study.seed, content=shown,
+    )  # fmt: skip
+
+
+def _card(model: Model, predicted: pd.DataFrame) -> ClassifierCard:
+    mine = predicted[(predicted.weights == model.weights) & (predicted.status == "ok") & predicted.label.notna()]
+    accuracy = float((mine.label == mine.prediction).mean()) if len(mine) else None
+    return ClassifierCard(
+        model.name, model.replicate, model.train_seed, model.regime, None, model.classifier.architecture,
+        model.weights, accuracy,
+    )  # fmt: skip
