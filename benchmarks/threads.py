@@ -4,7 +4,8 @@
 
 Both are timed in turns, three times, in one run. Last output:
 
-    OUTPUT
+    two processes, one thread each: 1056 pictures/s (885 to 1123)
+    one process, two threads: 844 pictures/s (813 to 1034); ratio 1.25
 """
 
 from __future__ import annotations

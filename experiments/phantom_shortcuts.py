@@ -9,7 +9,15 @@
 
 Last output (two cores, demo budget):
 
-    OUTPUT
+    fixed box: rows 0-128, columns 10-90, 80% of the film
+    honest, seed 0, whole film: accuracy 0.975 [0.922, 0.992]; majority 0.53, 120 films
+    honest, seed 0, box = training mean: accuracy 0.533 [0.408, 0.667]; majority 0.53, 120 films
+    honest, seed 1, whole film: accuracy 0.983 [0.941, 0.995]; majority 0.53, 120 films
+    honest, seed 1, box = training mean: accuracy 0.467 [0.364, 0.579]; majority 0.53, 120 films
+    probe, draw 0, logistic regression: accuracy 0.518 [0.480, 0.557]; chance 0.50, 600 films
+    probe, draw 0, random forest: accuracy 0.513 [0.475, 0.555]; chance 0.50, 600 films
+    probe, draw 1, logistic regression: accuracy 0.503 [0.462, 0.543]; chance 0.50, 600 films
+    probe, draw 1, random forest: accuracy 0.490 [0.450, 0.532]; chance 0.50, 600 films
 """
 
 from __future__ import annotations

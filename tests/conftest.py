@@ -31,7 +31,7 @@ from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample  # noqa: E4
 HEADS = (Head("side", ("left", "right")),)
 
 with install_import_hook(["xai_bench_metrics", "xai_bench_explainers"], "beartype.beartype"), warnings.catch_warnings():
-    warnings.simplefilter("error", PluginWarning)  # a plugin that does not load would be missing from the contract tests
+    warnings.simplefilter("error", PluginWarning)  # else it would be missing from the contract tests
     load_plugins()
 
 

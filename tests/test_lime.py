@@ -46,7 +46,8 @@ def test_equals_the_package(hide_color):
     classifier = tiny_classifier()
     batch = tiny_batch(classifier, count=2)
     tiles = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    batch = dataclasses.replace(batch, images=F.interpolate(tiles, (64, 96)))
+    ramp = torch.linspace(0, 0.2, 16).repeat(6)  # a tile of one color would be hidden by its own mean
+    batch = dataclasses.replace(batch, images=0.8 * F.interpolate(tiles, (64, 96)) + ramp)
     method = Lime(samples=60, hide_color=hide_color)
     ours = method(classifier, batch)
     assert len(ours[0].unique()) > 6
