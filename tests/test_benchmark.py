@@ -1,6 +1,5 @@
 """A study end to end on small films: rows, resume, keys, failures; work is counted, not assumed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xai_bench.benchmark import ROWS, estimate, evaluate
+from xai_bench.benchmark import ROWS, evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.progress import Progress
@@ -269,13 +268,6 @@ def test_targets_can_be_overridden(side_films: Fixed, side_classifier: Classifie
     assert set(rows.target) == {"left"} and set(rows.target_rule) == {"left"}
     with pytest.raises(BadInput, match="'up' is neither 'predicted', 'label' nor a class"):
         evaluate(study(side_films, side_classifier, target=Target("up")), store=tmp_path, progress=QUIET)
-
-
-def test_the_estimate_is_an_upper_bound_of_what_is_counted(
-    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
-) -> None:
-    chosen: Mapping[str, int] = {r["what"]: r["evaluations"] for r in estimate(study(side_films, side_classifier))}
-    assert chosen["gray"] == 16
 
 
 def test_weights_are_part_of_the_key(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:

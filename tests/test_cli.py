@@ -226,7 +226,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xai_bench.benchmark.estimate", stopped)
+    monkeypatch.setattr("xai_bench.estimate.estimate", stopped)
     assert call("run", desk.folder / "study.toml") == 130
     assert capsys.readouterr().err.strip().endswith("stopped; the same command goes on where this one was.")
 

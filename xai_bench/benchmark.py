@@ -19,7 +19,7 @@ from xai_bench.protocols import Traits
 from xai_bench.run import Run
 from xai_bench.samples import Sample
 from xai_bench.store import Store
-from xai_bench.study import Chosen, Given, Study, Trained
+from xai_bench.study import Chosen, Study
 from xai_bench.summaries import evidence_of, summaries
 from xai_bench.targets import Request, class_name, explained_order, requests, rule_of
 from xai_bench.workbench import Model, Workbench
@@ -235,19 +235,3 @@ def _joined(rows: pd.DataFrame, who: Mapping[str, Any], labeled: pd.DataFrame, m
     frame = frame.merge(known, on=["head", "picture"], how="left", validate="many_to_one")
     frame["target"] = [class_name(model.classifier.heads, t) for t in frame.target]
     return frame.reindex(columns=ROWS)
-
-
-def estimate(study: Study) -> list[dict[str, Any]]:
-    """Model evaluations that each explainer and metric will need, at most: one row each, with its pictures."""
-    count = len(study.dataset.samples(study.split))
-    replicates = sum(len(c.seeds) if isinstance(c, Trained) else 1 for c in study.classifiers)
-    rows = []
-    for chosen in (*study.explainers, *study.metrics):
-        pictures = min(n for n in (count, study.limit, chosen.pictures) if n is not None)
-        methods = 1 if chosen in study.explainers else len(study.explainers)
-        each = int(getattr(chosen.plugin, "evaluations", 1 if chosen in study.explainers else 0))
-        rows.append({"what": chosen.label, "pictures": pictures, "evaluations": pictures * each * methods * replicates})
-    return rows
-
-
-__all__ = ["SCHEMA", "Given", "estimate", "evaluate"]

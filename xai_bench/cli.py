@@ -10,7 +10,7 @@ import warnings
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.text import Text
 from xai_bench.errors import BadInput, PluginWarning, XaiBenchError
 from xai_bench.progress import Progress
 from xai_bench.registry import REGISTRIES
+
+if TYPE_CHECKING:
+    from xai_bench.estimate import Cost
 
 INTERRUPTED = 130
 
@@ -81,7 +84,8 @@ def run(study: StudyFile, store: StoreFolder = None, limit: Limit = None, full: 
 
     Example: `xai-bench run study.toml --limit 8`
     """
-    from xai_bench.benchmark import estimate, evaluate
+    from xai_bench.benchmark import evaluate
+    from xai_bench.estimate import estimate
 
     chosen = _study(study, limit)
     folder = store or Path("runs") / chosen.name
@@ -177,16 +181,14 @@ def _study(path: Path, limit: int | None) -> Any:
     return replace(study, limit=limit) if limit is not None else study
 
 
-def _estimate_lines(rows: list[dict[str, Any]]) -> list[str]:
-    total = sum(r["evaluations"] for r in rows)
-    lines = [
-        f"  {r['what']}: {r['pictures']} pictures, about {r['evaluations']:,} model evaluations"
-        for r in rows
-        if r["evaluations"]
-    ]
+def _estimate_lines(costs: list[Cost]) -> list[str]:
+    lines = [f"  {c.what}: {c.pictures} pictures, about {c.evaluations:,} model evaluations" for c in costs]
+    evaluations, seconds = sum(c.evaluations for c in costs), sum(c.seconds for c in costs)
+    long = f"some {seconds / 60:.0f} minutes" if seconds > 90 else "less than two minutes"
     return [
         *lines,
-        f"about {total:,} model evaluations at most, training apart; what the store holds is not computed again",
+        f"about {evaluations:,} model evaluations, {long} on this machine; training apart, and what the store holds "
+        "is not computed again",
     ]
 
 

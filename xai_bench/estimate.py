@@ -1,0 +1,71 @@
+"""What a study will cost, before it runs: model evaluations and time."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+from xai_bench.classifiers.checkpoint import bare, load_checkpoint
+from xai_bench.classifiers.classifier import Classifier, untouched
+from xai_bench.protocols import Traits
+from xai_bench.study import Checkpoint, Chosen, Given, Study, Trained
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Expected cost of one explainer, or of one metric on all explainers: for all classifiers and twins together."""
+
+    what: str
+    pictures: int
+    evaluations: int
+    seconds: float
+
+
+def estimate(study: Study) -> list[Cost]:
+    """The cost of each explainer and metric that calls the model, training apart; what the store holds costs nothing.
+
+    A film that a classifier gets wrong is explained twice (label and prediction), which is not counted here. The time
+    is that of the measured forward pass, shared by one process a core.
+    """
+    count = len(study.dataset.samples(study.split))
+    speeds = [(_forward_seconds(c, study), len(c.seeds) if isinstance(c, Trained) else 1) for c in study.classifiers]
+    models, seconds = sum(n for _, n in speeds), sum(s * n for s, n in speeds)
+    shared = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, models))
+    costs = []
+    for chosen in (*study.explainers, *study.metrics):
+        pictures = min(n for n in (count, study.limit, chosen.pictures) if n is not None)
+        each = pictures * _evaluations(study, chosen)
+        costs.append(Cost(chosen.label, pictures, each * models, each * seconds / shared))
+    return [c for c in costs if c.evaluations]
+
+
+def _evaluations(study: Study, chosen: Chosen) -> int:
+    """Model evaluations a picture; a metric looks at the maps of every explainer."""
+    if chosen in study.explainers:
+        control = Traits.of(chosen.plugin).family == "control"
+        return 0 if control else int(getattr(chosen.plugin, "evaluations", 1))
+    return int(getattr(chosen.plugin, "evaluations", 0)) * len(study.explainers)
+
+
+def _forward_seconds(entry: Trained | Checkpoint | Given, study: Study) -> float:
+    """Seconds a picture of the forward pass on one thread, with random weights where the study has to train."""
+    if isinstance(entry, Given):
+        classifier: Classifier = entry.classifier
+    elif isinstance(entry, Checkpoint):
+        classifier, _ = load_checkpoint(entry.checkpoint)
+    else:
+        classifier = bare(entry.architecture).build(study.dataset.heads, study.reader, 0)
+    resize, threads = classifier.reader.resize, torch.get_num_threads()
+    images = torch.rand(study.batch_size, 1, resize.height, resize.width, device=classifier.device)
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode(), untouched(classifier):
+            classifier(images)
+            start = time.perf_counter()
+            classifier(images).cpu()
+            return (time.perf_counter() - start) / study.batch_size
+    finally:
+        torch.set_num_threads(threads)
