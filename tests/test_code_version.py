@@ -70,3 +70,16 @@ def test_the_code_of_a_plugin_in_a_field_counts(package) -> None:
     assert before != alone
     package("inner", "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Inner:\n    x: int = 2\n")
     assert module.code_version(plugin) != before and module.code_version(outer.Outer()) == alone
+
+
+def test_a_plugin_in_the_script_itself_is_hashed_by_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package
+) -> None:
+    script = tmp_path / "script.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    versions = []
+    for text in ("X = 1\n", "X = 2\n"):
+        script.write_text(text)
+        package("unused", "")  # forgets what was read
+        versions.append(module._module_version("__main__"))
+    assert versions[0] != versions[1]

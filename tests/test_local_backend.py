@@ -4,6 +4,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -174,3 +176,19 @@ def test_a_full_disk_at_the_very_end_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "finished").touch()  # a file in the way
     with pytest.raises(BadInput, match="cannot be written"):
         local.mark_finished(tiny(), store)
+
+
+def test_a_script_needs_no_guard_around_its_first_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from xai_bench import Study, evaluate\n"
+        "print('started')\n"
+        "films = {'name': 'phantom', 'height': 48, 'width': 40, 'films': {'train': 8, 'validation': 4, 'test': 4}}\n"
+        "network = {'name': 'a', 'architecture': 'small_cnn', 'seeds': [0, 1], 'training': {'epochs': 1}}\n"
+        "study = Study('s', films, [network], ['center_gaussian'], ['iou'])\n"
+        f"run = evaluate(study, store={str(tmp_path / 'store')!r})\n"
+        "print(len(run.rows))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "started" and done.stdout.count("started") == 1

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,11 @@ def _module_version(module: str) -> str:
 @functools.cache
 def _source(module: str) -> str | None:
     """A module's text; found beside its package's files, because asking Python for it would import its parents."""
+    if module == "__main__":  # a plugin that stands in the script itself
+        script = getattr(sys.modules[module], "__file__", None)
+        return Path(script).read_text(encoding="utf-8") if script else None
     top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # `__main__` has no spec
-        return None
+    spec = importlib.util.find_spec(top)
     if spec is None:
         return None
     for folder in spec.submodule_search_locations or ():

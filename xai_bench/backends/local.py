@@ -11,12 +11,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -39,7 +41,7 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with contextlib.ExitStack() as stack:
-        with _interrupts_wait():
+        with _interrupts_wait(), _without_main():
             events = stack.enter_context(context.Manager()).Queue()
             before = set(multiprocessing.active_children())
             pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events, stop))
@@ -74,6 +76,20 @@ def _interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that begin in the block do not run the caller's script again; they need nothing of it.
+
+    Else every script would need `if __name__ == "__main__":` around its first line.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def finished(study: Study, store: Store) -> bool:
