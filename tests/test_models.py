@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from xai_bench.classifiers.small_cnn import SmallCNN
 from xai_bench.classifiers.training import Training, label_rows
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Resize
-from xai_bench.models import file_hashes, samples_by_split
+from xai_bench.models import by_content, identity, samples_by_split
 from xai_bench.progress import Progress
 from xai_bench.samples import Fixed, Head, Sample
 from xai_bench.study import Study, Trained
@@ -87,12 +88,23 @@ def test_an_id_twice_and_a_split_without_films_are_refused(tmp_path: Path) -> No
         evaluate(study({"train": films(1, 3), "validation": (), "test": ()}), store=tmp_path, progress=QUIET)
 
 
-def test_files_enter_by_content(tmp_path: Path) -> None:
-    one, two = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    one.write_bytes(b"weights")
-    two.write_bytes(b"weights")
-    spec = {"name": "x", "fields": {"weights": str(one), "more": [str(two), "not/a/file", 3]}}
-    found = file_hashes(spec)
-    assert set(found) == {str(one), str(two)} and len(set(found.values())) == 1
-    two.write_bytes(b"other weights")
-    assert len(set(file_hashes(spec).values())) == 2
+def test_weights_stand_in_a_key_by_content_and_not_by_path(tmp_path: Path) -> None:
+    def spec(folder: str, text: str) -> Any:
+        (tmp_path / folder / "stem").mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "w.pth").write_text(text)
+        (tmp_path / folder / "stem" / "card.json").write_text(text)
+        fields = {"weights": str(tmp_path / folder / "w.pth"), "stem": str(tmp_path / folder / "stem"), "width": 32}
+        return by_content({"name": "net", "fields": fields})
+
+    assert spec("a", "one") == spec("b", "one") != spec("c", "two")
+    assert spec("a", "one")["fields"]["width"] == 32
+    assert by_content(["none", "no/such.file"]) == ["none", "no/such.file"]
+
+
+def test_the_code_of_one_s_own_model_is_part_of_its_identity(
+    side_classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = identity(side_classifier)
+    assert identity(side_classifier) == before
+    monkeypatch.setattr("xai_bench.models.code_version", lambda thing: f"edited {thing.__name__}")
+    assert identity(side_classifier) != before

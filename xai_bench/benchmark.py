@@ -12,7 +12,7 @@ import pandas as pd
 
 from xai_bench.backends.local import fill, mark_finished
 from xai_bench.cells import BLOCK, Maps, Question, chosen_classes, maps, predictions, scores
-from xai_bench.errors import BadInput, NonDeterministicCell, Unfit
+from xai_bench.errors import BadInput, Unfit
 from xai_bench.models import models, samples_by_split
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
@@ -97,6 +97,7 @@ def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
         found.models.append(model)
         _evaluate_model(study, bench, model, splits[study.split], found)
     rows = _frame(found.rows, ROWS)
+    rows.attrs["schema"] = SCHEMA
     predicted = _frame(found.predictions, PREDICTIONS)
     evidence = evidence_of(study, found.models, found.maps, rows, predicted)
     return Run(
@@ -216,7 +217,7 @@ def _guarded(work: Callable[[], T]) -> T | tuple[str, str]:
         return work()
     except Unfit as error:
         return "skipped", str(error)
-    except (BadInput, NonDeterministicCell):
+    except BadInput:
         raise
     except Exception as error:  # one failed cell never stops a run
         return "failed", f"{type(error).__name__}: {error}"

@@ -33,6 +33,7 @@ def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
     ids = list(model.pictures.samples)
     parts = {
         "weights": model.weights,
+        "code": code_version(Classifier),
         "batch": bench.batch_size,
         "pictures": [model.pictures.samples[i].digest for i in ids],
         "ids": ids,

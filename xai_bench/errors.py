@@ -21,10 +21,6 @@ class Unfit(XaiBenchError):
     """A pair that cannot work together, such as attention rollout and a CNN: the cell is skipped with this reason."""
 
 
-class NonDeterministicCell(XaiBenchError):
-    """The same cell was computed twice with different bytes."""
-
-
 def did_you_mean(wrong: str, known: list[str]) -> str:
     """A suggestion to append to an error, or an empty string.
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
-from xai_bench.classifiers.training import TrainingSet, label_rows, train
+from xai_bench.classifiers.classifier import Classifier
+from xai_bench.classifiers.training import TrainingSet, accuracy, label_rows, train
 from xai_bench.code_version import code_version
 from xai_bench.errors import BadInput
 from xai_bench.pictures import Pictures, TrainingFilms
@@ -51,9 +52,7 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
         if isinstance(entry, Given):
             training = _films(films(entry.classifier.reader, "train"), entry.classifier.heads, study.regions)
             pictures = films(entry.classifier.reader, study.split)
-            yield Model(
-                entry.name, 0, None, "given", entry.classifier, entry.classifier.weights_hash(), pictures, training
-            )
+            yield Model(entry.name, 0, None, "given", entry.classifier, identity(entry.classifier), pictures, training)
         elif isinstance(entry, Checkpoint):
             classifier, card = load_checkpoint(Path(entry.checkpoint))
             training = _films(films(classifier.reader, "train"), classifier.heads, study.regions)
@@ -93,7 +92,7 @@ def _trained(
     learned, checked = films(study.reader, "train"), films(study.reader, "validation")
     heads = study.dataset.heads if entry.dataset is None else entry.dataset.heads
     parts = {
-        "architecture": spec_of(entry.architecture), "files": sorted(file_hashes(spec_of(entry.architecture)).values()),
+        "architecture": by_content(spec_of(entry.architecture)),
         "training": spec_of(entry.training), "code": [code_version(entry.architecture), code_version(train)],
         "seed": seed, "heads": [spec_of(h) for h in heads], "reader": spec_of(study.reader),
         "films": [[(s.digest, dict(s.labels)) for s in p.samples.values()] for p in (learned, checked)],
@@ -108,11 +107,13 @@ def _trained(
                 entry.architecture, entry.training, heads, study.reader, data, seed=seed,
                 folder=bench.store.root / "training" / key, advance=advance,
             )  # fmt: skip
+        seen = len(data.validation_images) > 0
         card = {
             "architecture": spec_of(entry.architecture),
             "training": spec_of(entry.training),
             "seed": seed,
             "data": digest(parts["films"]),
+            "accuracy": accuracy(classifier, data.validation_images, data.validation_labels) if seen else {},
         }
         save_checkpoint(classifier, folder, card)
         return {"pictures": len(learned.samples), "evaluations": 0}
@@ -125,16 +126,29 @@ def _trained(
     return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training)
 
 
-def file_hashes(spec: Any) -> dict[str, str]:
-    """sha256 of every file that a spec's strings name: weights are in a key by content, not by path."""
+def by_content(spec: Any) -> Any:
+    """A spec in which every file, and every checkpoint folder, stands by its sha256 and not by its path."""
     if isinstance(spec, dict):
-        return {k: h for v in spec.values() for k, h in file_hashes(v).items()}
+        return {k: by_content(v) for k, v in spec.items()}
     if isinstance(spec, list):
-        return {k: h for v in spec for k, h in file_hashes(v).items()}
-    if isinstance(spec, str) and ("/" in spec or "." in spec) and Path(spec).is_file():
-        with Path(spec).open("rb") as file:
-            return {spec: hashlib.file_digest(file, "sha256").hexdigest()}
-    return {}
+        return [by_content(v) for v in spec]
+    if isinstance(spec, str) and ("/" in spec or "." in spec):
+        file = Path(spec) / "card.json" if Path(spec).is_dir() else Path(spec)  # a card holds its weights' hash
+        if file.is_file():
+            with file.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+    return spec
+
+
+_LIBRARIES = ("torch", "torchvision", "timm", "transformers")  # their versions stand in every receipt
+
+
+def identity(classifier: Classifier) -> str:
+    """What identifies a classifier in memory: its weights, and the code of its modules that are no library's."""
+    classes = {type(module) for module in classifier.model.modules()}
+    own = [c for c in classes if c.__module__.split(".")[0] not in _LIBRARIES]
+    code = sorted((f"{c.__module__}.{c.__qualname__}", code_version(c)) for c in own)
+    return digest([classifier.weights_hash(), code])
 
 
 def _training_set(

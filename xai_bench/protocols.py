@@ -21,7 +21,6 @@ Saliency = Float[Tensor, "b h w"]
 """Signed; larger = more evidence for the target. On the method's own grid, which may be coarser than the picture."""
 
 Better = Literal["higher", "lower"]
-State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

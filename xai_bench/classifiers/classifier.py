@@ -73,7 +73,7 @@ class Classifier(nn.Module):
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
         """Logits of all heads, concatenated."""
         seen = self.normalize(images)
-        if not self.training:  # twice as fast on a CPU: convolutions read all channels of a pixel at once
+        if not self.training:  # quicker on a CPU: convolutions read all channels of a pixel at once
             seen = seen.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.model(seen)
         if logits.ndim == 1:

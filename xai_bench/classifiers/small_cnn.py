@@ -59,7 +59,7 @@ def convolutions(width: int) -> nn.Sequential:
 class SmallCNN:
     """A gray CNN of about 106,000 parameters (width 32), stride 8, generalized-mean pooling; for 96 to 128 px.
 
-    `p` is the pooling's power. 1,200 films of 96 px train for 12 epochs in about half a minute on two cores.
+    `p` is the pooling's power.
     """
 
     width: int = 32
