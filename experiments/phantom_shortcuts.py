@@ -42,7 +42,7 @@ def without_spine(store: str) -> None:
     """Print the honest twins' accuracy with and without the box."""
     demo = Demo()
     study = demo.study("random")
-    bench = Workbench(Store.at(store), Progress(quiet=True), study.batch_size)
+    bench = Workbench(Store.at(store), Progress(quiet=True))
     top, bottom, left, right = fixed_box("ap", (demo.height, demo.width))
     share = (bottom - top) * (right - left) / (demo.height * demo.width)
     print(f"fixed box: rows {top}-{bottom}, columns {left}-{right}, {share:.0%} of the film")

@@ -1,5 +1,6 @@
 """Shapes in signatures are checked by the machine while tests run; small films and a small classifier for all tests."""
 
+import importlib
 import os
 import random
 import warnings
@@ -11,11 +12,12 @@ from jaxtyping import install_import_hook
 # beartype looks at one random item of a sequence: with a generator of its own, contract tests can watch the global one.
 codemain.getrandbits = random.Random(0).getrandbits
 
-with install_import_hook(
-    ["xai_bench.perturbation", "xai_bench.imputers", "xai_bench.saliency", "xai_bench_metrics", "xai_bench_explainers"],
-    "beartype.beartype",
-):
-    pass
+CHECKED = ["xai_bench.perturbation", "xai_bench.fidelity", "xai_bench.imputers", "xai_bench.saliency",
+           "xai_bench.score_cache", "xai_bench_metrics", "xai_bench_explainers"]  # fmt: skip
+
+with install_import_hook(CHECKED, "beartype.beartype"):
+    for name in CHECKED[:5]:
+        importlib.import_module(name)
 
 import numpy as np  # noqa: E402 - after the hook
 import pytest  # noqa: E402 - after the hook
@@ -30,7 +32,7 @@ from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample  # noqa: E4
 
 HEADS = (Head("side", ("left", "right")),)
 
-with install_import_hook(["xai_bench_metrics", "xai_bench_explainers"], "beartype.beartype"), warnings.catch_warnings():
+with install_import_hook(CHECKED, "beartype.beartype"), warnings.catch_warnings():
     warnings.simplefilter("error", PluginWarning)  # else it would be missing from the contract tests
     load_plugins()
 

@@ -57,6 +57,7 @@ class SyntheticRun:
     heads: tuple[Head, ...] = (HEAD,)
     score_info: dict[tuple[str, str], ScoreInfo] = field(default_factory=lambda: SCORES)
     key: str = "3f9a1c0de417"
+    modes: pd.DataFrame = field(default_factory=pd.DataFrame)
     study: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
             name="two twins", explainers=(), metrics=(), summaries=(), spec=lambda: {"name": "two twins"}

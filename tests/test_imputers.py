@@ -1,12 +1,16 @@
-"""What replaces removed pixels. Blur's numbers and the rest are in tests/test_perturbation.py."""
+"""What every imputer promises; the training mean, blur and zero. The others have files of their own."""
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from xai_bench.errors import BadInput
-from xai_bench.imputers import Blur, TrainingMean, Zero
-from xai_bench.protocols import Batch
+from xai_bench.imputers.blur import Blur, gaussian_blur
+from xai_bench.imputers.training_mean import TrainingMean
+from xai_bench.imputers.zero import Zero
+from xai_bench.perturbation import Scene
+from xai_bench.protocols import Batch, Imputer
 from xai_bench.registry import IMPUTERS
 from xai_bench.spec import build
 
@@ -36,18 +40,54 @@ def test_a_mean_of_another_size_is_refused() -> None:
         fitted(batch(torch.rand(1, 1, 8, 4)))
 
 
-@pytest.mark.parametrize("name", [n for n in IMPUTERS if n != "training_mean"])
+def ready(name: str) -> Imputer:
+    """The imputer with its defaults, fitted where it can be."""
+    made: Imputer = build("imputer", name)
+    return made.fit([(batch(torch.rand(5, 1, 24, 20)), {})]) if hasattr(made, "fit") else made
+
+
+@pytest.mark.parametrize("name", IMPUTERS)
 def test_one_picture_does_not_depend_on_its_companions(name: str) -> None:
-    images, others = torch.rand(3, 1, 24, 20), torch.rand(3, 1, 24, 20)
-    found = build("imputer", name)(batch(images))
+    images, others, made = torch.rand(3, 1, 24, 20), torch.rand(3, 1, 24, 20), ready(name)
+    found = made(batch(images))
     assert found.shape == images.shape
     for i in range(3):
         among = others.clone()
         among[i] = images[i]
-        assert torch.equal(build("imputer", name)(batch(among))[i], found[i])
+        assert torch.equal(made(batch(among))[i], found[i])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", IMPUTERS)
+def test_only_hidden_pixels_change_and_no_row_depends_on_another(name: str, channels: int) -> None:
+    pictures = batch(torch.rand(4, channels, 24, 20))
+    labels = torch.randint(0, 6, (4, 24, 20))
+    keep = torch.rand(4, 6) < 0.5
+    keep[0], keep[1] = False, True
+    scene = Scene.of(pictures, labels, ready(name))
+    found, rows = scene.compose(torch.arange(4), keep), torch.arange(4)[:, None, None]
+    shown = keep[rows, labels][:, None].expand_as(found)
+    assert found.dtype == torch.float32 and found.isfinite().all()
+    assert torch.equal(found[shown], pictures.images[shown]) and not torch.equal(found[0], pictures.images[0])
+    for i in range(4):
+        assert torch.equal(scene.compose(torch.tensor([i]), keep[i : i + 1])[0], found[i])
 
 
 def test_blur_keeps_a_plain_picture_and_zero_forgets_it() -> None:
     plain = torch.full((1, 3, 16, 16), 0.4)
     assert torch.allclose(Blur()(batch(plain)), plain, atol=1e-6)
     assert not Zero()(batch(plain)).any()
+
+
+def test_blur_equals_scipy_and_scales_with_the_picture() -> None:
+    images = torch.rand(2, 1, 64, 64)
+    expected = gaussian_filter(images[1, 0].double().numpy(), 3.0, mode="nearest", truncate=3.0)
+    assert abs(gaussian_blur(images, 3.0)[1, 0].numpy() - expected).max() < 1e-5
+    assert torch.equal(Blur(14.0)(batch(images)), gaussian_blur(images, 4.0))
+
+
+def test_the_training_mean_needs_training_films() -> None:
+    with pytest.raises(BadInput, match="was not fitted"):
+        TrainingMean()(batch(torch.rand(1, 1, 4, 4)))
+    with pytest.raises(BadInput, match="needs training films"):
+        TrainingMean().fit([])  # type: ignore[arg-type]  # the same

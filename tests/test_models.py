@@ -16,7 +16,7 @@ from xai_bench.classifiers.small_cnn import SmallCNN
 from xai_bench.classifiers.training import Training, label_rows
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Resize
-from xai_bench.models import by_content, identity, samples_by_split
+from xai_bench.models import by_content, samples_by_split
 from xai_bench.progress import Progress
 from xai_bench.samples import Fixed, Head, Sample
 from xai_bench.study import Study, Trained
@@ -104,7 +104,7 @@ def test_weights_stand_in_a_key_by_content_and_not_by_path(tmp_path: Path) -> No
 def test_the_code_of_one_s_own_model_is_part_of_its_identity(
     side_classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = identity(side_classifier)
-    assert identity(side_classifier) == before
-    monkeypatch.setattr("xai_bench.models.code_version", lambda thing: f"edited {thing.__name__}")
-    assert identity(side_classifier) != before
+    before = side_classifier.identity()
+    assert side_classifier.identity() == before
+    monkeypatch.setattr("xai_bench.classifiers.classifier.code_version", lambda thing: f"edited {thing.__name__}")
+    assert side_classifier.identity() != before

@@ -5,9 +5,12 @@ import torch
 from xai_bench_explainers.occlusion import Occlusion
 
 from xai_bench.classifiers.classifier import untouched
+from xai_bench.engine import Engine
 from xai_bench.errors import BadInput
-from xai_bench.imputers import Blur, TrainingMean, Zero
-from xai_bench.testing import box_classifier, tiny_batch, tiny_classifier, tiny_training
+from xai_bench.imputers.blur import Blur
+from xai_bench.imputers.training_mean import TrainingMean
+from xai_bench.imputers.zero import Zero
+from xai_bench.testing import box_classifier, check_explainer, tiny_batch, tiny_classifier, tiny_training
 
 
 def probability(classifier, image, target):
@@ -74,12 +77,31 @@ def test_fits_its_imputer():
 
 
 @pytest.mark.parametrize(("cells", "window"), [(14, 2), (4, 4), (5, 1)])
-def test_evaluations_are_what_it_says(cells, window):
+def test_evaluations_are_what_it_says_and_pictures_share_batches(cells, window):
     classifier, seen = tiny_classifier(), []
+    classifier.engine = Engine(batch_size=8)
     classifier.register_forward_pre_hook(lambda _m, args: seen.append(len(args[0])))
     method = Occlusion(cells, window)
-    method(classifier, tiny_batch(classifier, count=1))
-    assert method.evaluations <= sum(seen) < method.evaluations + 32  # the last batch is padded
+    method(classifier, tiny_batch(classifier, count=3))
+    assert classifier.engine.answered == 3 * method.evaluations
+    assert seen == [8] * -(-3 * method.evaluations // 8)  # the last batch is padded
+
+
+def test_a_model_that_returns_nan_gives_that_picture_a_map_of_nan():
+    classifier = tiny_classifier()
+    batch = tiny_batch(classifier, count=3)
+    batch.images[0] += 100
+    batch.images[0, :, :4, :4] = 1000  # only the windows that hide this corner have a score
+    inner = classifier.model.forward
+    classifier.model.forward = lambda x: torch.where((x.amax((1, 2, 3)) > 1000)[:, None], torch.nan, inner(x))
+    maps = Occlusion(8, 1)(classifier, batch)
+    assert maps[0].isnan().all()
+    assert maps[1:].isfinite().all()
+
+
+@pytest.mark.parametrize("method", [Occlusion(6, 3, Blur(), "logit"), Occlusion(5, 5)])
+def test_contract(method):
+    check_explainer(method)
 
 
 def test_bad_sizes():

@@ -20,7 +20,7 @@ from xai_bench.run import Run
 from xai_bench.study import Study
 
 QUIET = Progress(quiet=True)
-PARTS = ("rows", "pictures", "predictions", "curves", "costs")
+PARTS = ("rows", "pictures", "predictions", "curves", "costs", "modes")
 
 
 @pytest.fixture(scope="module")

@@ -6,55 +6,26 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from removal_cases import SIZE, contributions, linear, make_case, noise, score_of
 from torch import Tensor, nn
-from xai_bench_metrics._contract import CONSTANT
-from xai_bench_metrics.removal import BAD_MODEL, NO_DROP, Deletion, Insertion, Removal, removal_steps
+from xai_bench_metrics._contract import BAD_MODEL, CONSTANT
+from xai_bench_metrics._removal import removal_steps
+from xai_bench_metrics.removal import NO_DROP, Deletion, Insertion, OneWay
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
-from xai_bench.imputers import Blur, TrainingMean, Zero
-from xai_bench.inputs import Input, Resize
+from xai_bench.imputers.blur import Blur
+from xai_bench.imputers.training_mean import TrainingMean
+from xai_bench.imputers.zero import Zero
 from xai_bench.protocols import Batch, Case
 from xai_bench.samples import Head
 from xai_bench.seeding import generator
 from xai_bench.spec import state_of, with_state
 
-SIZE = 8
 BOTH = pytest.mark.parametrize("kind", [Deletion, Insertion])
 
 
-class Linear(nn.Module):
-    """Two logits (-s/2, s/2), s a weighted sum of the pixels; counts the pictures that it saw."""
-
-    def __init__(self, weights: Tensor) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(weights)
-        self.seen = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen += len(x)
-        s = (x[:, 0] * self.weights).sum((1, 2))
-        return torch.stack([-s / 2, s / 2], 1)
-
-
-def linear(seed: int = 0, size: int = SIZE) -> Classifier:
-    weights = torch.randn(size, size, generator=torch.Generator().manual_seed(seed)) / 4
-    return Classifier(Linear(weights), (Head("finding", ("no", "yes")),), reader=Input(Resize(size, size)))
-
-
-def make_case(
-    saliency: Tensor, classifier: Classifier | None = None, content: Tensor | None = None, channels: int = 1
-) -> Case:
-    b, h, w = saliency.shape
-    shown = torch.ones(b, h, w, dtype=torch.bool) if content is None else content
-    images = torch.rand(b, channels, h, w, generator=torch.Generator().manual_seed(9)) * shown[:, None]
-    batch = Batch(
-        images, torch.ones(b, dtype=torch.long), tuple(f"film {n}" for n in range(b)), shown, None, torch.ones(b, 2)
-    )
-    return Case(classifier or linear(size=w), batch, None, saliency, None, ("not_read",) * b)
-
-
-def slow_curve(metric: Removal, case: Case, n: int) -> tuple[list[float], list[float]]:
+def slow_curve(metric: OneWay, case: Case, n: int) -> tuple[list[float], list[float]]:
     """Word for word: remove (or put in) pixel after pixel by relevance, and ask the model one picture at a time."""
     image, other = case.batch.images[n], metric.imputer(case.batch)[n]
     content, values = case.batch.content[n].flatten(), case.saliency[n].flatten()
@@ -68,10 +39,8 @@ def slow_curve(metric: Removal, case: Case, n: int) -> tuple[list[float], list[f
         count = (step * len(order) + metric.steps // 2) // metric.steps
         for p in order[:count]:
             now[:, p // SIZE, p % SIZE] = end[:, p // SIZE, p % SIZE]
-        logits = case.classifier(now[None]).detach()
-        found = case.classifier.probabilities(logits) if metric.score == "probability" else logits
         x.append(count / len(order))
-        y.append(found[0, case.batch.targets[n]].item())
+        y.append(score_of(case, n, now, metric.score))
     return x, y
 
 
@@ -82,11 +51,11 @@ def slow_curve(metric: Removal, case: Case, n: int) -> tuple[list[float], list[f
     st.sampled_from(["probability", "logit"]),
     st.integers(2, 90),
 )
-def test_equals_the_definition(seed: int, kind: type[Removal], score: str, steps: int) -> None:
+def test_equals_the_definition(seed: int, kind: type[OneWay], score: str, steps: int) -> None:
     random = torch.Generator().manual_seed(seed)
     content = torch.rand(2, SIZE, SIZE, generator=random) < 0.8
     case = make_case(torch.randint(-2, 3, (2, SIZE, SIZE), generator=random).float(), content=content, channels=3)
-    metric = kind(imputer=Blur(40.0), steps=steps, score=score, seed=seed, batch_size=7)
+    metric = kind(imputer=Blur(40.0), steps=steps, score=score, seed=seed)
     result = metric(case)
     for n in range(2):
         x, y = slow_curve(metric, case, n)
@@ -104,7 +73,7 @@ def test_equals_the_definition(seed: int, kind: type[Removal], score: str, steps
 def test_a_linear_model_has_the_curve_of_its_sorted_contributions() -> None:
     classifier = linear()
     case = make_case(torch.zeros(1, SIZE, SIZE), classifier)
-    contribution = (case.batch.images[:, 0] * classifier.model.weights.detach()).detach()
+    contribution = contributions(case)
     metric = Deletion(imputer=Zero(), steps=SIZE * SIZE, score="logit")
     result = metric(replace(case, saliency=contribution))
     left = contribution.flatten().sort(descending=True).values.flip(0).cumsum(0).flip(0)
@@ -113,10 +82,10 @@ def test_a_linear_model_has_the_curve_of_its_sorted_contributions() -> None:
 
 
 @BOTH
-def test_the_true_contributions_beat_random_reversed_and_constant_maps(kind: type[Removal]) -> None:
+def test_the_true_contributions_beat_random_reversed_and_constant_maps(kind: type[OneWay]) -> None:
     classifier, random = linear(), torch.Generator().manual_seed(4)
     case = make_case(torch.zeros(6, SIZE, SIZE), classifier)
-    oracle = (case.batch.images[:, 0] * classifier.model.weights.detach()).detach()
+    oracle = contributions(case)
     metric = kind(imputer=Zero(), score="logit")
     sign = 1 if metric.scores[metric.curve].better == "higher" else -1
     best = sign * metric(replace(case, saliency=oracle)).scores[metric.curve]
@@ -130,17 +99,17 @@ def test_the_true_contributions_beat_random_reversed_and_constant_maps(kind: typ
 
 
 def test_insertion_is_deletion_of_the_reversed_order_read_backwards() -> None:
-    saliency = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+    saliency = noise(3, 5)
     down = Deletion(steps=16)(make_case(-saliency)).curves["deletion"]
     up = Insertion(steps=16)(make_case(saliency)).curves["insertion"]
     assert torch.equal(down.flip(1), up)
 
 
 @BOTH
-def test_padding_is_never_removed(kind: type[Removal]) -> None:
+def test_padding_is_never_removed(kind: type[OneWay]) -> None:
     content = torch.ones(2, SIZE, SIZE, dtype=torch.bool)
     content[:, :, :3] = False
-    saliency = torch.randn(2, SIZE, SIZE, generator=torch.Generator().manual_seed(6))
+    saliency = noise(2, 6)
     labels, fraction = removal_steps(saliency, content, torch.arange(SIZE * SIZE).expand(2, -1), 4)
     assert (labels[~content] == 4).all()
     assert (labels[content] < 4).all()
@@ -151,7 +120,7 @@ def test_padding_is_never_removed(kind: type[Removal]) -> None:
 
 
 @BOTH
-def test_ties_depend_on_seed_and_picture_only(kind: type[Removal]) -> None:
+def test_ties_depend_on_seed_and_picture_only(kind: type[OneWay]) -> None:
     saliency = torch.zeros(3, SIZE, SIZE)
     saliency[:, :4] = 1
     case, metric = make_case(saliency), kind(steps=8)
@@ -166,12 +135,13 @@ def test_ties_depend_on_seed_and_picture_only(kind: type[Removal]) -> None:
 
 
 @BOTH
-def test_scale_and_batch_size_change_nothing(kind: type[Removal]) -> None:
-    saliency = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(7))
+@pytest.mark.parametrize(("factor", "batch_size"), [(2, 16), (1, 5)])
+def test_scale_and_batch_size_change_nothing(kind: type[OneWay], factor: int, batch_size: int) -> None:
+    saliency = noise(3, 7)
     plain = kind(steps=10)(make_case(saliency))
-    for result in (kind(steps=10)(make_case(2 * saliency)), kind(steps=10, batch_size=5)(make_case(saliency))):
-        for name, values in plain.scores.items():
-            assert torch.allclose(result.scores[name], values, atol=1e-6, equal_nan=True)
+    result = kind(steps=10)(make_case(factor * saliency, linear(batch_size=batch_size)))
+    for name, values in plain.scores.items():
+        assert torch.allclose(result.scores[name], values, atol=1e-6, equal_nan=True)
 
 
 def test_a_small_drop_excludes_the_normalized_score_only() -> None:
@@ -186,7 +156,7 @@ def test_a_small_drop_excludes_the_normalized_score_only() -> None:
 
 
 @BOTH
-def test_a_model_that_returns_nan_makes_every_score_invalid(kind: type[Removal]) -> None:
+def test_a_model_that_returns_nan_makes_every_score_invalid(kind: type[OneWay]) -> None:
     classifier = linear()
     with torch.no_grad():
         classifier.model.weights[0, 0] = float("nan")
@@ -204,33 +174,54 @@ def test_a_constant_map_is_marked_and_a_nan_map_is_invalid() -> None:
     assert result.scores["deletion"].isnan().tolist() == [False, True]
 
 
+class Watched:
+    """An imputer that counts how often it is asked, and knows which pixels are hidden."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, batch: Batch) -> Tensor:
+        self.asked += 1
+        return torch.zeros_like(batch.images)
+
+    def fill(self, images: Tensor, background: Tensor, shown: Tensor, content: Tensor) -> Tensor:
+        share = (~shown & content).flatten(1).float().mean(1)
+        return torch.where(shown[:, None], images, share[:, None, None, None])
+
+
 @BOTH
-def test_many_maps_share_their_end_points_and_give_the_same_bits(kind: type[Removal]) -> None:
-    classifier = linear()
-    case = make_case(torch.zeros(4, SIZE, SIZE), classifier)
-    random = torch.Generator().manual_seed(8)
-    cases = [replace(case, saliency=torch.randn(4, SIZE, SIZE, generator=random)) for _ in range(3)]
-    metric = kind(steps=8, batch_size=4)
+def test_many_maps_share_background_end_points_and_batches_and_give_the_same_bits(
+    kind: type[OneWay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai_bench.perturbation.spec_of", lambda value: type(value).__name__)
+    classifier, imputer = linear(batch_size=11), Watched()
+    case, other = (make_case(noise(b, b), classifier) for b in (4, 3))
+    cases = [case, other, *(replace(case, saliency=noise(4, seed)) for seed in (1, 2))]
+    metric = kind(imputer=imputer, steps=8)
     single = [metric(c) for c in cases]
-    classifier.model.seen = 0
+    imputer.asked, classifier.engine.answered, sizes = 0, 0, []
+    classifier.engine.progress = sizes.append
     shared = metric.many(cases)
-    assert classifier.model.seen == 4 * (2 + 3 * 7)
-    for one, other in zip(single, shared, strict=True):
-        assert torch.equal(one.curves[metric.curve], other.curves[metric.curve])
+    assert imputer.asked == 2  # once a batch
+    assert classifier.engine.answered == 4 * (2 + 3 * 7) + 3 * (2 + 7)
+    assert sorted(sizes) == [4, 5, *[11] * 10]  # 92 and 27 answers: only the last batch of each is not full
+    for one, result in zip(single, shared, strict=True):
+        assert torch.equal(one.curves[metric.curve], result.curves[metric.curve])
+        assert all(torch.equal(one.scores[name], result.scores[name]) for name in metric.scores)
 
 
 def test_a_padded_batch_costs_no_evaluations() -> None:
-    classifier = linear()
-    case = make_case(torch.randn(2, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), classifier)
+    classifier = linear(batch_size=1)
+    case = make_case(noise(2, 0), classifier)
     index = torch.tensor([0, 1, 1, 1, 1])
     batch = case.batch
     ids = tuple(batch.ids[n] for n in index.tolist())
     padded = Batch(batch.images[index], batch.targets[index], ids, batch.content[index], None, batch.spacing_mm[index])
-    metric = Deletion(steps=8, batch_size=1)
+    metric = Deletion(steps=8)
     plain = metric(case)
-    assert classifier.model.seen == 2 * metric.evaluations
+    assert classifier.engine.answered == 2 * metric.evaluations
     result = metric(replace(case, batch=padded, saliency=case.saliency[index]))
-    assert classifier.model.seen == 4 * metric.evaluations
+    assert classifier.engine.answered == 4 * metric.evaluations
     assert torch.equal(result.curves["deletion"], plain.curves["deletion"][index])
 
 
@@ -253,10 +244,23 @@ def test_the_imputer_is_fitted_and_its_state_travels() -> None:
     assert Deletion().fit(case.classifier, Films(case.batch)) == Deletion()
 
 
-@pytest.mark.parametrize("fields", [{"steps": 1}, {"batch_size": 0}])
-def test_impossible_numbers_are_refused(fields: dict[str, int]) -> None:
-    with pytest.raises(BadInput, match="deletion"):
-        Deletion(**fields)
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(BadInput, match="deletion: steps is 1; expected 2 or more"):
+        Deletion(steps=1)
+
+
+class Predicts:
+    """A classifier behind Quantus's model interface."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    def shape_input(self, x: np.ndarray, shape: tuple[int, ...], **_: bool) -> np.ndarray:
+        return x.reshape(shape)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        logits = self.classifier(torch.from_numpy(x).float()).detach()
+        return self.classifier.probabilities(logits).numpy()
 
 
 class Watching(nn.Module):
@@ -283,6 +287,18 @@ class Peer:
     def predict(self, x: np.ndarray) -> np.ndarray:
         self.seen.append(x.copy())
         return np.zeros((len(x), 2))
+
+
+def test_equals_quantus_on_one_channel() -> None:
+    from quantus.metrics.faithfulness.pixel_flipping import PixelFlipping
+
+    case = make_case(noise(3, 1))
+    metric = Deletion(imputer=Zero(), steps=16)
+    peer = Predicts(case.classifier)
+    flipping = PixelFlipping(features_in_step=SIZE * SIZE // 16, perturb_baseline=0.0, disable_warnings=True)
+    images, maps = case.batch.images.numpy(), case.saliency[:, None].numpy()
+    theirs = flipping.evaluate_batch(peer, images, case.batch.targets.numpy(), maps)
+    assert np.allclose(metric(case).curves["deletion"][:, 1:], theirs, atol=1e-6)
 
 
 def test_f7_quantus_flips_each_channel_apart_and_we_use_one_mask_for_all() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xai_bench.errors import BadInput, UnknownName
-from xai_bench.imputers import Blur, TrainingMean, Zero
+from xai_bench.imputers.blur import Blur
+from xai_bench.imputers.training_mean import TrainingMean
+from xai_bench.imputers.zero import Zero
 from xai_bench.protocols import Imputer
 from xai_bench.registry import EXPLAINERS, IMPUTERS, METRICS
 from xai_bench.spec import build, digest, make, spec_of, state_of, with_state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,12 +12,16 @@ import pandas as pd
 
 from xai_bench.backends.local import fill, mark_finished
 from xai_bench.cells import BLOCK, Maps, Question, chosen_classes, maps, predictions, scores
+from xai_bench.engine import Mode
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.models import models, samples_by_split
+from xai_bench.modes import CHECKS, engaged
+from xai_bench.modes import Chosen as ChosenMode
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
 from xai_bench.run import Run
 from xai_bench.samples import Sample
+from xai_bench.score_cache import ScoreCache
 from xai_bench.store import Store
 from xai_bench.study import Chosen, Study
 from xai_bench.summaries import evidence_of, summaries
@@ -38,6 +42,7 @@ PREDICTIONS = [
     "dataset", "split", "classifier", "regime", "replicate", "train_seed", "fold", "architecture", "weights", "head",
     "picture", "patient", "view", "label", "prediction", "confidence", "status", "reason", "probabilities",
 ]  # fmt: skip
+MODES = ["classifier", "replicate", "method"]
 COSTS = ["kind", "classifier", "replicate", "explainer", "metric", "pictures", "evaluations", "seconds"]
 
 
@@ -51,6 +56,13 @@ class Collected:
     costs: list[dict[str, Any]] = field(default_factory=list)
     models: list[Model] = field(default_factory=list)
     maps: dict[tuple[str, str], list[Maps]] = field(default_factory=dict)
+    modes: dict[tuple[str, int, str], pd.DataFrame] = field(default_factory=dict)
+
+    def checked(self, model: Model, what: str, chosen: ChosenMode) -> None:
+        """The checks that led to a numerical mode, once for each method and classifier."""
+        if len(chosen.checks):
+            who: dict[str, Any] = {"classifier": model.name, "replicate": model.replicate, "method": what}
+            self.modes[model.name, model.replicate, what] = chosen.checks.assign(**who)[[*who, *CHECKS]]
 
     def cost(self, kind: str, model: Model, receipt: Mapping[str, Any], explainer: str = "", metric: str = "") -> None:
         """One line of the cost table, from a receipt."""
@@ -88,14 +100,20 @@ def evaluate(
     return run
 
 
+def bench_of(study: Study, shelf: Store, progress: Progress) -> Workbench:
+    """The bench on which a study's cells are computed; scores that were asked before are kept beside the cells."""
+    return Workbench(shelf, progress, study.precision, study.compile, ScoreCache(shelf.root / "cache"))
+
+
 def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
     """Evaluate in this process."""
-    bench = Workbench(shelf, progress, study.batch_size)
+    bench = bench_of(study, shelf, progress)
     splits = samples_by_split(study.dataset)
     found = Collected()
     for model in models(study, bench):
         found.models.append(model)
-        _evaluate_model(study, bench, model, splits[study.split], found)
+        with engaged(bench, model):
+            _evaluate_model(study, bench, model, splits[study.split], found)
     rows = _frame(found.rows, ROWS)
     rows.attrs["schema"] = SCHEMA
     predicted = _frame(found.predictions, PREDICTIONS)
@@ -109,6 +127,7 @@ def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
         summaries=summaries(bench, study, evidence, found.maps),
         models=tuple(found.models),
         maps=found.maps,
+        modes=_frame(list(found.modes.values()), [*MODES, *CHECKS]),
         order=tuple(explained_order(study.dataset, list(splits[study.split].values()), study.seed)),
     )
 
@@ -170,18 +189,20 @@ def _evaluate_explainer(turn: Turn, explainer: Chosen, wanted: Sequence[Request]
     study, model, found = turn.study, turn.model, turn.found
     who = _who(study, model) | {
         "explainer": explainer.label, "family": Traits.of(explainer.plugin).family,
-        "explainer_seed": getattr(explainer.plugin, "seed", None), "mode": "float32",
+        "explainer_seed": getattr(explainer.plugin, "seed", None),
     }  # fmt: skip
+    sample = tuple(wanted)
     for start in range(0, len(wanted), BLOCK):
         block = wanted[start : start + BLOCK]
-        made = _guarded(partial(maps, turn.bench, model, explainer.plugin, block, explainer.label))
+        made = _guarded(partial(maps, turn.bench, model, explainer.plugin, block, explainer.label, sample))
         if isinstance(made, Maps):
+            found.checked(model, explainer.label, made.chosen)
             found.maps.setdefault((model.weights, explainer.label), []).append(made)
             found.cost("maps", model, made.receipt, explainer.label)
         for metric in study.metrics:
             label = f"{explainer.label}, {metric.label}"
             rule = rule_of(study, metric.plugin.needs_region)
-            question = Question(metric.plugin, rule, study.regions, study.references, label)
+            question = Question(metric.plugin, rule, study.regions, study.references, label, sample)
             blamed = {**who, "metric": metric.label, "target_rule": rule}
             if isinstance(made, Maps):
                 _evaluate_metric(turn, explainer, _restricted(made, turn.order, metric), question, blamed)
@@ -197,9 +218,16 @@ def _evaluate_metric(turn: Turn, explainer: Chosen, made: Maps, question: Questi
     if isinstance(scored, tuple):
         found.rows.append(_blamed(who, scored))
         return
-    found.rows.append(_joined(scored.rows, who, turn.labeled, model))
+    mode = _mode(made.receipt["mode"], scored.receipt["mode"])
+    found.rows.append(_joined(scored.rows, {**who, "mode": mode}, turn.labeled, model))
+    found.checked(model, who["metric"], scored.chosen)
     found.curves.append(scored.curves.assign(**{k: who[k] for k in ("classifier", "replicate", "explainer", "metric")}))
     found.cost("scores", model, scored.receipt, explainer.label, who["metric"])
+
+
+def _mode(maps: str, scores: str) -> str:
+    """The numerical mode of a score: that of the map, and that of the metric's own model calls where it is another."""
+    return maps if scores in (maps, str(Mode())) else f"{maps}, scored in {scores}"
 
 
 def _restricted(made: Maps, order: Sequence[str], metric: Chosen) -> Maps:
@@ -208,7 +236,7 @@ def _restricted(made: Maps, order: Sequence[str], metric: Chosen) -> Maps:
         return made
     allowed = set(order[: metric.pictures])
     kept = tuple(r if r.picture in allowed else Request(r.picture, r.target, ()) for r in made.requests)
-    return Maps(made.key, kept, made.saliency, made.receipt)
+    return replace(made, requests=kept)
 
 
 def _guarded(work: Callable[[], T]) -> T | tuple[str, str]:

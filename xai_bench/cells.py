@@ -13,8 +13,12 @@ from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.code_version import code_version
+from xai_bench.engine import Engine, Mode
 from xai_bench.errors import Unfit
+from xai_bench.fidelity import grid_probe
+from xai_bench.imputers.blur import Blur
 from xai_bench.inputs import Picture, to_batch, to_region
+from xai_bench.modes import Chosen, Meter, choose, running
 from xai_bench.pictures import pad
 from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
 from xai_bench.saliency import upsample
@@ -34,7 +38,7 @@ def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
     parts = {
         "weights": model.weights,
         "code": code_version(Classifier),
-        "batch": bench.batch_size,
+        "batch": model.batch_size,
         "pictures": [model.pictures.samples[i].digest for i in ids],
         "ids": ids,
     }
@@ -45,8 +49,8 @@ def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
             bench.progress.task(f"{model.label}: predictions", len(ids)) as advance,
             Counter().on(model.classifier) as count,
         ):
-            for start in range(0, len(ids), bench.batch_size):
-                part = ids[start : start + bench.batch_size]
+            for start in range(0, len(ids), model.batch_size):
+                part = ids[start : start + model.batch_size]
                 rows += _predict(bench, model, part)
                 advance(len(part))
         write_frame(folder, "predictions", pd.DataFrame(rows))
@@ -60,7 +64,7 @@ def _predict(bench: Workbench, model: Model, ids: Sequence[str]) -> list[dict[st
     good = [p for p in read.values() if p is not None]
     logits: dict[str, list[float]] = {}
     if good:
-        batch = pad(to_batch(good, [0] * len(good)), bench.batch_size).to(model.classifier.device)
+        batch = pad(to_batch(good, [0] * len(good)), model.batch_size).to(model.classifier.device)
         with torch.inference_mode(), untouched(model.classifier):
             found = model.classifier(batch.images)
         logits = {p.sample.id: row for p, row in zip(good, found.cpu().tolist(), strict=False)}
@@ -101,32 +105,49 @@ class Maps:
     requests: tuple[Request, ...]
     saliency: Tensor
     receipt: Mapping[str, Any]
+    chosen: Chosen
 
 
-def maps(bench: Workbench, model: Model, explainer: Explainer, block: Sequence[Request], label: str) -> Maps:
-    """Maps of one block of pictures."""
+def maps(
+    bench: Workbench,
+    model: Model,
+    explainer: Explainer,
+    block: Sequence[Request],
+    label: str,
+    sample: Sequence[Request],
+) -> Maps:
+    """Maps of one block of pictures. `sample` are the films from which a numerical mode may be chosen."""
     ready, state = fitted(bench, model, explainer)
     wanted = [(model.pictures.samples[r.picture].digest, r.picture, r.target) for r in block]
     parts = {"plugin": spec_of(explainer), "code": code_version(explainer), "state": state, "weights": model.weights,
-             "batch": bench.batch_size, "pictures": wanted}  # fmt: skip
+             "batch": model.batch_size}  # fmt: skip
+    chosen = choose(bench, model, explainer, ready, parts, sample)
+    parts |= {"mode": chosen.key, "pictures": wanted}
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        made = []
+        made, each = [], int(getattr(explainer, "evaluations", 1))
         with (
-            bench.progress.task(f"{model.label}: {label}", len(block)) as advance,
+            bench.progress.task(f"{model.label}: {label}", len(block) * each) as advance,
             Counter().on(model.classifier) as count,
+            running(model, chosen.mode, meter := Meter(advance, each)) as engine,
         ):
-            for start in range(0, len(block), bench.batch_size):
-                part = block[start : start + bench.batch_size]
+            asked = engine.asked
+            for start in range(0, len(block), model.batch_size):
+                part = block[start : start + model.batch_size]
                 pictures = model.pictures.readable([r.picture for r in part], regions=False)
-                batch = pad(to_batch(pictures, [r.target for r in part]), bench.batch_size).to(model.classifier.device)
+                batch = pad(to_batch(pictures, [r.target for r in part]), model.batch_size).to(model.classifier.device)
                 made.append(ready(model.classifier, batch)[: len(part)].detach().float().cpu())
-                advance(len(part))
+                meter.pictures(len(part))
         write_tensors(folder, "maps", {"maps": torch.cat(made)})
-        return {"evaluations": count.evaluations, "pictures": len(block)}
+        return _spent(count, len(block), engine, chosen.mode if engine.asked > asked else Mode())
 
     cell = bench.cell("maps", parts, compute)
-    return Maps(digest(parts), tuple(block), cell.tensors("maps")["maps"], cell.receipt)
+    return Maps(digest(parts), tuple(block), cell.tensors("maps")["maps"], cell.receipt, chosen)
+
+
+def _spent(count: Counter, pictures: int, engine: Engine, mode: Mode) -> dict[str, Any]:
+    lines = {"evaluations": count.evaluations, "pictures": pictures, "mode": str(mode)}
+    return lines | ({"batch_size": engine.batch_size} if engine.halved else {})
 
 
 @dataclass(frozen=True)
@@ -136,47 +157,59 @@ class Scores:
     rows: pd.DataFrame
     curves: pd.DataFrame
     receipt: Mapping[str, Any]
+    chosen: Chosen
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is scored: a metric on the pictures that one target rule asked for, against these regions and references."""
+    """What is scored: a metric on the pictures that one target rule asked for, against these regions and references.
+
+    `sample` are the films from which a numerical mode may be chosen.
+    """
 
     metric: Metric
     rule: str
     regions: tuple[str, ...]
     references: tuple[str, ...]
     label: str
+    sample: tuple[Request, ...]
 
 
 def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, question: Question) -> Scores:
     """Scores of one block of maps. Raises Unfit where the metric needs regions and no picture has any."""
     ready, state = fitted(bench, model, question.metric)
     wanted = [n for n, r in enumerate(made.requests) if question.rule in r.rules]
-    parts = {
-        "maps": made.key, "which": wanted, "plugin": spec_of(question.metric), "code": code_version(question.metric),
-        "state": state, "regions": question.regions, "references": question.references,
+    parts = {"plugin": spec_of(question.metric), "code": code_version(question.metric), "state": state}
+    probed = {**parts, "weights": model.weights, "batch": model.batch_size}
+    probe = grid_probe(getattr(ready, "imputer", None) or Blur())
+    chosen = choose(bench, model, question.metric, probe, probed, question.sample)
+    parts |= {
+        "mode": chosen.key, "maps": made.key, "which": wanted,
+        "regions": question.regions, "references": question.references,
     }  # fmt: skip
 
     def compute(folder: Path) -> Mapping[str, Any]:
         rows: list[dict[str, Any]] = []
         curves: list[pd.DataFrame] = []
+        each = int(getattr(question.metric, "evaluations", 1))
         with (
-            bench.progress.task(f"{model.label}: {question.label}", len(wanted)) as advance,
+            bench.progress.task(f"{model.label}: {question.label}", len(wanted) * each) as advance,
             Counter().on(model.classifier) as count,
+            running(model, chosen.mode, meter := Meter(advance, each)) as engine,
         ):
-            for start in range(0, len(wanted), bench.batch_size):
-                part = wanted[start : start + bench.batch_size]
-                for key, result in _results(bench, model, explainer, made, part, ready, question):
+            asked = engine.asked
+            for start in range(0, len(wanted), model.batch_size):
+                part = wanted[start : start + model.batch_size]
+                for key, result in _results(model, explainer, made, part, ready, question):
                     rows += _rows(result, [made.requests[n] for n in part], key)
                     curves += _curves(result, [made.requests[n] for n in part], key)
-                advance(len(part))
+                meter.pictures(len(part))
         write_frame(folder, "rows", pd.DataFrame(rows, columns=ROW))
         write_frame(folder, "curves", pd.concat(curves) if curves else pd.DataFrame(columns=CURVE))
-        return {"evaluations": count.evaluations, "pictures": len(wanted)}
+        return _spent(count, len(wanted), engine, chosen.mode if engine.asked > asked else Mode())
 
     cell = bench.cell("scores", parts, compute)
-    return Scores(cell.frame("rows"), cell.frame("curves"), cell.receipt)
+    return Scores(cell.frame("rows"), cell.frame("curves"), cell.receipt, chosen)
 
 
 ROW = ["picture", "target", "region", "reference", "score_name", "status", "reason", "score"]
@@ -184,7 +217,6 @@ CURVE = ["picture", "target", "region", "reference", "curve", "x", "y"]
 
 
 def _results(
-    bench: Workbench,
     model: Model,
     explainer: Explainer,
     made: Maps,
@@ -194,8 +226,8 @@ def _results(
 ) -> Iterator[tuple[RegionKey, Result]]:
     chosen = [made.requests[n] for n in part]
     pictures = model.pictures.readable([r.picture for r in chosen], regions=metric.needs_region)
-    batch = pad(to_batch(pictures, [r.target for r in chosen]), bench.batch_size).to(model.classifier.device)
-    index = torch.tensor([*part, *[part[-1]] * (bench.batch_size - len(part))])
+    batch = pad(to_batch(pictures, [r.target for r in chosen]), model.batch_size).to(model.classifier.device)
+    index = torch.tensor([*part, *[part[-1]] * (model.batch_size - len(part))])
     native = made.saliency[index].to(model.classifier.device)
     saliency = upsample(native, (batch.images.shape[-2], batch.images.shape[-1]), Traits.of(explainer).upsampling)
     keys = _region_keys(pictures, question) if metric.needs_region else [RegionKey("", "")]
@@ -203,7 +235,7 @@ def _results(
         raise Unfit("no picture has a reference region of this study")
     cases = []
     for key in keys:
-        region, state = to_region([*pictures, *[pictures[-1]] * (bench.batch_size - len(part))], key)
+        region, state = to_region([*pictures, *[pictures[-1]] * (model.batch_size - len(part))], key)
         shown = region.to(model.classifier.device) if metric.needs_region else None
         cases.append(Case(model.classifier, batch, explainer, saliency, shown, state))
     many = getattr(metric, "many", None)

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -122,14 +122,25 @@ def explain(
     explainer: Annotated[str, typer.Option(help="Names, separated by commas.")] = "grad_cam",
     target: Annotated[str | None, typer.Option(help="The class to explain; default: the predicted one.")] = None,
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("explanation.png"),
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16, or auto: the fastest that a check of this film allows.")
+    ] = "auto",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile the model first; pays off from some thousand evaluations on.")
+    ] = False,
 ) -> None:
     """Explain one film: prints the prediction and writes a picture with each method's map.
 
     Example: `xai-bench explain film.png --checkpoint runs/demo/cells/train/KEY --explainer grad_cam,lime`
     """
-    from xai_bench.single import explain_film
+    from xai_bench.engine import DTYPES
+    from xai_bench.single import Speed, explain_film
 
-    for line in explain_film(film, checkpoint, [n.strip() for n in explainer.split(",")], target, out):
+    if precision not in (*DTYPES, "auto"):
+        raise BadInput(f"precision is {precision!r}; expected {', '.join(DTYPES)} or auto.")
+    speed = Speed(cast("Any", precision), compile_)
+    names = [n.strip() for n in explainer.split(",")]
+    for line in explain_film(film, checkpoint, names, target, out, speed, Progress()):
         typer.echo(line)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 
 import torch
 
-from xai_bench.classifiers.checkpoint import bare, load_checkpoint
-from xai_bench.classifiers.classifier import Classifier, untouched
+from xai_bench.engine import Engine
 from xai_bench.protocols import Traits
 from xai_bench.study import Checkpoint, Chosen, Given, Study, Trained
+from xai_bench.tuning import forward_seconds, stand_in
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,10 @@ def _evaluations(study: Study, chosen: Chosen) -> int:
 
 def _forward_seconds(entry: Trained | Checkpoint | Given, study: Study) -> float:
     """Seconds a picture of the forward pass on one thread, with random weights where the study has to train."""
-    if isinstance(entry, Given):
-        classifier: Classifier = entry.classifier
-    elif isinstance(entry, Checkpoint):
-        classifier, _ = load_checkpoint(entry.checkpoint)
-    else:
-        classifier = bare(entry.architecture).build(study.dataset.heads, study.reader, 0)
+    classifier = stand_in(entry, study)
     resize, threads = classifier.reader.resize, torch.get_num_threads()
-    images = torch.rand(study.batch_size, 1, resize.height, resize.width, device=classifier.device)
     torch.set_num_threads(1)
     try:
-        with torch.inference_mode(), untouched(classifier):
-            classifier(images)
-            start = time.perf_counter()
-            classifier(images).cpu()
-            return (time.perf_counter() - start) / study.batch_size
+        return forward_seconds(classifier, Engine(batch_size=study.batch_size or 16), (1, resize.height, resize.width))
     finally:
         torch.set_num_threads(threads)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
-from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.training import TrainingSet, accuracy, label_rows, train
 from xai_bench.code_version import code_version
 from xai_bench.errors import BadInput
@@ -21,6 +20,7 @@ from xai_bench.spec import digest, spec_of
 from xai_bench.splits import refuse_leak
 from xai_bench.study import Checkpoint, Given, Study, Trained
 from xai_bench.targets import label_targets
+from xai_bench.tuning import stand_in, tune
 from xai_bench.workbench import Model, Workbench
 
 
@@ -50,21 +50,42 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
 
     for entry in study.classifiers:
         if isinstance(entry, Given):
+            size = batch_size(study, bench, entry)
             training = _films(films(entry.classifier.reader, "train"), entry.classifier.heads, study.regions)
             pictures = films(entry.classifier.reader, study.split)
-            yield Model(entry.name, 0, None, "given", entry.classifier, identity(entry.classifier), pictures, training)
+            key = entry.classifier.identity()
+            yield Model(entry.name, 0, None, "given", entry.classifier, key, pictures, training, size)
         elif isinstance(entry, Checkpoint):
+            size = batch_size(study, bench, entry)
             classifier, card = load_checkpoint(Path(entry.checkpoint))
             training = _films(films(classifier.reader, "train"), classifier.heads, study.regions)
             pictures = films(classifier.reader, study.split)
             regime = (card.get("training") or {}).get("fields", {}).get("regime", "checkpoint")
-            yield Model(
-                entry.name, 0, card.get("seed"), regime, classifier, classifier.weights_hash(), pictures, training
-            )
+            key, seed = classifier.weights_hash(), card.get("seed")
+            yield Model(entry.name, 0, seed, regime, classifier, key, pictures, training, size)
         else:
             own = films if entry.dataset is None else _films_of(entry.dataset, splits)
             for replicate, seed in enumerate(entry.seeds):
                 yield _trained(study, bench, entry, replicate, seed, own, films(study.reader, study.split))
+
+
+def batch_size(study: Study, bench: Workbench, entry: Trained | Checkpoint | Given) -> int:
+    """The study's batch size, or else the one that was measured here once for this classifier and kept."""
+    if study.batch_size is not None:
+        return study.batch_size
+    what = entry.classifier.identity() if isinstance(entry, Given) else by_content(_what(entry))
+    parts = {"classifier": what, "reader": spec_of(study.reader), "code": code_version(tune)}
+
+    def compute(_: Path) -> Mapping[str, Any]:
+        tuned = tune(stand_in(entry, study))
+        seconds = {str(size): seconds for size, seconds in tuned.seconds.items()}
+        return {"batch_size": tuned.batch_size, "seconds a picture": seconds, "pictures": 0, "evaluations": 0}
+
+    return int(bench.cell("batch_size", parts, compute).receipt["batch_size"])
+
+
+def _what(entry: Trained | Checkpoint) -> Any:
+    return spec_of(entry.architecture) if isinstance(entry, Trained) else entry.checkpoint
 
 
 def _films_of(dataset: Dataset, study_splits: Mapping[str, Mapping[str, Sample]]) -> Any:
@@ -123,7 +144,8 @@ def _trained(
     training = _films(learned, heads, study.regions)
     weights = classifier.weights_hash()
     bench.memo[weights] = cell.receipt
-    return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training)
+    size = batch_size(study, bench, entry)
+    return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training, size)
 
 
 def by_content(spec: Any) -> Any:
@@ -138,17 +160,6 @@ def by_content(spec: Any) -> Any:
             with file.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
     return spec
-
-
-_LIBRARIES = ("torch", "torchvision", "timm", "transformers")  # their versions stand in every receipt
-
-
-def identity(classifier: Classifier) -> str:
-    """What identifies a classifier in memory: its weights, and the code of its modules that are no library's."""
-    classes = {type(module) for module in classifier.model.modules()}
-    own = [c for c in classes if c.__module__.split(".")[0] not in _LIBRARIES]
-    code = sorted((f"{c.__module__}.{c.__qualname__}", code_version(c)) for c in own)
-    return digest([classifier.weights_hash(), code])
 
 
 def _training_set(

@@ -1,74 +1,285 @@
 """Coalitions of pixels -> model scores, in device batches (the hot path).
 
-Every perturbation method asks the same thing: the model's score of this picture with these players switched off. Masks
-stay small (players, not pixels) until a device batch is composed by a gather and a `where`, and every model call has
-one fixed shape, so that a row's result does not depend on its companions.
+Every perturbation method asks the same thing: the model's score of this picture with these players switched off.
+Coalitions stay small (players, not pixels) until a device batch is composed by a gather and a `where`; every model call
+has one fixed shape, so that a row's result does not depend on its companions; peak memory is that of one batch.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol, get_args, runtime_checkable
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier, untouched
+from xai_bench.code_version import code_version
+from xai_bench.engine import Engine, Stamp, out_of_memory, stamp
+from xai_bench.errors import BadInput
+from xai_bench.protocols import Batch, Imputer
+from xai_bench.spec import digest, spec_of
 
 Score = Literal["probability", "logit"]
+Outcome = Literal["probability", "logit", "predicted"]
+"""A score, or whether the target is what its head predicts: 1 or 0; NaN for a raw output, which predicts no class."""
+
+KEPT_CLASSES = 16
+"""Of models with more classes only the target's answers are kept."""
 
 
-def compose(
-    image: Float[Tensor, "n c h w"],
-    baseline: Float[Tensor, "n c h w"],
-    labels: Int[Tensor, "n h w"],
-    keep: Bool[Tensor, "n players"],
+@runtime_checkable
+class Fill(Protocol):
+    """Pictures whose hidden pixels are replaced; `background` is what the imputer made once for each picture."""
+
+    def __call__(
+        self,
+        images: Float[Tensor, "n c h w"],
+        background: Float[Tensor, "n c h w"],
+        shown: Bool[Tensor, "n h w"],
+        content: Bool[Tensor, "n h w"],
+    ) -> Float[Tensor, "n c h w"]: ...
+
+
+def show_background(
+    images: Float[Tensor, "n c h w"],
+    background: Float[Tensor, "n c h w"],
+    shown: Bool[Tensor, "n h w"],
+    content: Bool[Tensor, "n h w"],
 ) -> Float[Tensor, "n c h w"]:
-    """Pictures in which the players of `keep` show the image and all others the baseline; one mask for all channels.
+    """Hidden pixels show the background; one mask for all channels.
 
-    >>> image, labels = torch.ones(1, 1, 1, 2), torch.tensor([[[0, 1]]])
-    >>> compose(image, 0 * image, labels, torch.tensor([[True, False]])).flatten().tolist()
+    >>> one = torch.ones(1, 1, 1, 2)
+    >>> show_background(one, 0 * one, torch.tensor([[[True, False]]]), one[0] > 0).flatten().tolist()
     [1.0, 0.0]
     """
-    shown = keep.gather(1, labels.flatten(1)).view(labels.shape)
-    return torch.where(shown[:, None], image, baseline)
+    return torch.where(shown[:, None], images, background)
 
 
-@torch.inference_mode()
-def score_batch(
-    classifier: Classifier, images: Float[Tensor, "n c h w"], targets: Int[Tensor, n], score: Score = "probability"
+@dataclass(frozen=True)
+class Scene:
+    """Pictures about to be perturbed: whose pixel each is (`labels`: a player), and what shows where one is hidden."""
+
+    images: Float[Tensor, "b c h w"]
+    background: Float[Tensor, "b c h w"]
+    labels: Int[Tensor, "b h w"]
+    targets: Int[Tensor, b]
+    content: Bool[Tensor, "b h w"]
+    fill: Fill = show_background
+    imputer: str = ""  # what `fill` is, for the score cache
+
+    @classmethod
+    def of(cls, batch: Batch, labels: Int[Tensor, "b h w"], imputer: Imputer) -> Scene:
+        """A batch with players and an imputer; the imputer's background is computed here, once a picture.
+
+        Raises BadInput where the labels are not one map a picture, at the picture's size.
+        """
+        if labels.shape != batch.content.shape:
+            raise BadInput(
+                f"player labels are {tuple(labels.shape)}; expected {tuple(batch.content.shape)}, a player a pixel."
+            )
+        fill = getattr(imputer, "fill", None)
+        name = digest(spec_of(imputer)) if fill else ""
+        where = labels.to(batch.images.device).long()
+        return cls(batch.images, imputer(batch), where, batch.targets, batch.content, fill or show_background, name)
+
+    def compose(self, owner: Int[Tensor, n], keep: Bool[Tensor, "n players"]) -> Float[Tensor, "n c h w"]:
+        """Picture `owner[i]` with only the players of `keep[i]`; on the device of the pictures."""
+        first, n = owner[:1], len(owner)
+        # All rows are most often of one picture, which is then read once and not copied for each row.
+        place = first if bool((owner == first).all()) else owner
+        labels, shape = self.labels[place], (n, *self.labels.shape[1:])
+        shown = keep.gather(1, labels.flatten(1).expand(n, -1))
+        images, background, content = (part[place].expand(n, *part.shape[1:]) for part in self._parts)
+        return self.fill(images, background, shown.view(shape), content)
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.images, self.background, self.content
+
+    @cached_property
+    def highest(self) -> int:
+        """The last player's number."""
+        return int(self.labels.max()) if self.labels.numel() else -1
+
+    @cached_property
+    def contexts(self) -> tuple[str, ...]:
+        """For each picture a hash of all that its scores depend on, apart from model and coalition."""
+        parts = [self.images, self.background, self.labels, self.content, self.targets]
+        arrays = [part.detach().cpu().contiguous().numpy() for part in parts]
+        heads = f"{self.imputer} {tuple(self.images.shape[1:])}".encode()
+        return tuple(
+            hashlib.sha256(b"".join([heads, *(a[i].tobytes() for a in arrays)])).hexdigest()[:32]
+            for i in range(len(self.targets))
+        )
+
+    @cached_property
+    def first(self) -> Int[Tensor, b]:
+        """For each picture the first one equal to it: a padded batch repeats its last."""
+        place = {context: i for i, context in reversed(list(enumerate(self.contexts)))}
+        return torch.tensor([place[context] for context in self.contexts])
+
+
+def evaluate(
+    classifier: Classifier,
+    scene: Scene,
+    owner: Int[Tensor, n],
+    keep: Bool[Tensor, "n players"],
+    score: Outcome = "probability",
 ) -> Float[Tensor, n]:
-    """The target's probability (or logit) of each picture."""
-    logits = classifier(images)
-    values = classifier.probabilities(logits) if score == "probability" else logits
+    """The target's score of picture `owner[i]` with the players `keep[i]` shown and all others hidden.
+
+    Equal questions are asked once, what the score cache knows not at all, the rest in batches of one fixed shape mixed
+    over pictures and coalitions (the last padded). `owner` and `keep` are on the CPU, the scores where the pictures
+    are. Raises BadInput where a coalition has fewer players than the labels.
+    """
+    return evaluate_scores(classifier, scene, owner, keep, (score,))[0]
+
+
+def evaluate_scores(
+    classifier: Classifier,
+    scene: Scene,
+    owner: Int[Tensor, n],
+    keep: Bool[Tensor, "n players"],
+    scores: Sequence[Outcome],
+) -> Float[Tensor, "scores n"]:
+    """Several scores from the same answers of the model."""
+    engine = classifier.engine or Engine()
+    if len(owner) != len(keep):
+        raise BadInput(f"{len(owner)} owners for {len(keep)} coalitions; give each coalition its picture.")
+    if scene.highest >= keep.shape[1]:
+        raise BadInput(f"coalitions have {keep.shape[1]} players, the labels go up to {scene.highest}.")
+    for score in scores:
+        if score not in (known := get_args(Outcome)):
+            raise BadInput(f"score is {score!r}; expected {' or '.join(known)}.")
+    engine.asked += len(owner)
+    with untouched(classifier):
+        device, owner = scene.images.device, scene.first[owner]
+        rows, inverse = _distinct(owner, keep)
+        answers = _answers(classifier, engine, scene, owner[rows], keep[rows])
+        targets = scene.targets[owner.to(device)]
+        return torch.stack([_score(classifier, answers[inverse.to(device)], targets, score) for score in scores])
+
+
+def evaluate_all(
+    classifier: Classifier, scene: Scene, keep: Bool[Tensor, "b m players"], score: Outcome = "probability"
+) -> Float[Tensor, "b m"]:
+    """The same for m coalitions of each picture."""
+    b, m = keep.shape[:2]
+    found = evaluate(classifier, scene, torch.arange(b).repeat_interleave(m), keep.flatten(0, 1), score)
+    return found.view(b, m)
+
+
+def _distinct(owner: Int[Tensor, n], keep: Bool[Tensor, "n players"]) -> tuple[Int[Tensor, k], Int[Tensor, n]]:
+    """The first of all equal questions in their order, and for each question its place among them."""
+    if not len(owner):
+        return owner, owner
+    bits = np.packbits(keep.numpy(), axis=1)
+    rows = np.ascontiguousarray(np.concatenate([owner.numpy().astype("<i4")[:, None].view(np.uint8), bits], axis=1))
+    _, first, inverse = np.unique(rows.view(np.dtype((np.void, rows.shape[1])))[:, 0], True, True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return torch.from_numpy(first[order]), torch.from_numpy(place[inverse])
+
+
+def _answers(
+    classifier: Classifier, engine: Engine, scene: Scene, owner: Int[Tensor, n], keep: Bool[Tensor, "n players"]
+) -> Float[Tensor, "n k"]:
+    """Logits of all classes, or, where there are many, the target's logit, probability and whether it is predicted."""
+    now = stamp(classifier)
+    context = engine.context(classifier, scene.images.shape[1:], now) if engine.cache is not None else None
+    # Without a context this model's rows depend on their companions: what is kept would not be what is computed.
+    if engine.cache is None or context is None:
+        return _compute(classifier, engine, scene, (owner, keep), now)
+    code = code_version(Scene)
+    names = [f"{context} {code} {scene.contexts[i]}" for i in owner.tolist()]
+    bits = np.packbits(keep.numpy(), axis=1)
+    known, values = engine.cache.get(names, bits)
+    missing = np.flatnonzero(~known)
+    size = engine.batch_size
+    if len(missing):
+        pick = torch.from_numpy(missing)
+        fresh = _compute(classifier, engine, scene, (owner[pick], keep[pick]), now)
+        host = fresh.cpu().numpy()
+        if engine.batch_size == size:  # after halving the context is another
+            engine.cache.put([names[i] for i in missing], bits[missing], host)
+        if len(missing) == len(names):
+            return fresh
+        values = np.zeros((len(names), host.shape[1]), np.float32) if values is None else values
+        values[missing] = host
+    return torch.from_numpy(values).to(scene.images.device)
+
+
+def _compute(
+    classifier: Classifier,
+    engine: Engine,
+    scene: Scene,
+    asked: tuple[Int[Tensor, n], Bool[Tensor, "n players"]],
+    now: Stamp,
+) -> Float[Tensor, "n k"]:
+    owner, keep = asked
+    device, count, start = scene.images.device, len(owner), 0
+    width = classifier.n_logits if classifier.n_logits <= KEPT_CLASSES else 3
+    answers = torch.empty(count, width, device=device)
+    with torch.inference_mode(), engine.running(classifier, scene.images.shape[1:], now):
+        while start < count:
+            size = engine.batch_size
+            rows = torch.arange(start, start + size).clamp(max=count - 1)
+            stop = min(start + size, count)
+            try:
+                whose = _moved(owner[rows], device)
+                logits = classifier(scene.compose(whose, _moved(keep[rows], device)))
+                answers[start:stop] = _kept(classifier, logits, scene.targets[whose])[: stop - start]
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or size == 1:
+                    raise
+                engine.halve()
+                continue
+            engine.advance(stop - start)
+            start = stop
+    return answers
+
+
+def _kept(classifier: Classifier, logits: Float[Tensor, "n classes"], targets: Int[Tensor, n]) -> Float[Tensor, "n k"]:
+    if logits.shape[1] <= KEPT_CLASSES:
+        return logits
+    every = torch.stack([logits, classifier.probabilities(logits), _predicted(classifier, logits)], 2)
+    return every[torch.arange(len(logits), device=logits.device), targets]
+
+
+def _score(
+    classifier: Classifier, answers: Float[Tensor, "n k"], targets: Int[Tensor, n], score: Outcome
+) -> Float[Tensor, n]:
+    if classifier.n_logits > KEPT_CLASSES:
+        return answers[:, ("logit", "probability", "predicted").index(score)]
+    if score == "predicted":
+        answers = _predicted(classifier, answers)
+    values = classifier.probabilities(answers) if score == "probability" else answers
     return values.gather(1, targets[:, None])[:, 0]
 
 
-def evaluate_coalitions(
-    classifier: Classifier,
-    images: Float[Tensor, "b c h w"],
-    baselines: Float[Tensor, "b c h w"],
-    labels: Int[Tensor, "b h w"],
-    keep: Bool[Tensor, "b m players"],
-    targets: Int[Tensor, b],
-    *,
-    batch_size: int = 16,
-    score: Score = "probability",
-) -> Float[Tensor, "b m"]:
-    """Scores of m coalitions of each of b pictures, mixed over both in batches of one fixed shape (the last padded).
+def _predicted(classifier: Classifier, logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
+    """1 where its head predicts the class (softmax: the largest logit; sigmoid: positive ones), NaN for raw outputs."""
+    found = torch.full_like(logits, torch.nan)
+    for head in classifier.heads:
+        start = classifier.offset(head.name)
+        part = logits[:, start : start + len(head.classes)]
+        if head.link == "softmax":
+            found[:, start : start + len(head.classes)] = F.one_hot(part.argmax(1), len(head.classes)).to(part)
+        elif head.link == "sigmoid":
+            found[:, start : start + len(head.classes)] = (part > 0).to(part)
+    return found
 
-    Peak memory is that of one batch of pictures. `keep[i, j, p]` says whether player p of picture i shows in
-    coalition j.
-    """
-    b, m = keep.shape[:2]
-    flat = keep.reshape(b * m, -1)
-    scores = torch.empty(b * m, device=images.device)
-    with untouched(classifier):
-        for start in range(0, b * m, batch_size):
-            rows = torch.arange(start, start + batch_size, device=images.device).clamp(max=b * m - 1)
-            owner = rows // m
-            pictures = compose(images[owner], baselines[owner], labels[owner], flat[rows])
-            found = score_batch(classifier, pictures, targets[owner], score)
-            count = min(batch_size, b * m - start)
-            scores[start : start + count] = found[:count]
-    return scores.view(b, m)
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for it where that is possible."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -179,10 +179,16 @@ class TrainingData(Protocol):
 
 @runtime_checkable
 class Imputer(Protocol):
-    """What replaces removed pixels. Optional: `fit(training) -> Imputer`, learned state in a field `state`."""
+    """What replaces removed pixels. Frozen dataclass.
+
+    Called once a picture for a background; where a pixel is hidden, that background shows. An imputer whose
+    replacement depends on which pixels are hidden has `fill(images, background, shown, content) -> pictures` (n rows,
+    as `perturbation.Fill`), and its background is what `fill` needs of each picture (noise). Optional:
+    `fit(training) -> Imputer`, learned state in a field `state`.
+    """
 
     def __call__(self, batch: Batch) -> Float[Tensor, "b c h w"]:
-        """A replacement for every pixel of every picture."""
+        """The background of every picture."""
         ...
 
 

@@ -45,6 +45,7 @@ class Run:
     summaries: pd.DataFrame
     models: tuple[Model, ...] = field(repr=False)
     maps: Mapping[tuple[str, str], Sequence[Maps]] = field(repr=False)
+    modes: pd.DataFrame = field(repr=False)  # what the checks of faster numerical modes found
     order: tuple[str, ...] = field(repr=False)
     story: tuple[Any, ...] = ()  # paragraphs and tables that the report and the terminal show first
 

@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.training import Training
+from xai_bench.engine import DTYPES, Precision
 from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.inputs import Input, Intensity, Resize
 from xai_bench.protocols import Explainer, Metric
@@ -80,6 +81,10 @@ class Study:
     Chosen, and `summaries` are instances. `pictures` of an explainer or metric is the head of one fixed order: films
     with a finding first, stratified by label, a new patient each time; so the subsets of all methods are nested.
     `limit` cuts every method to that many films.
+
+    `batch_size`: every model call has this shape; None: measured once for each classifier and kept in the store.
+    `precision`: of the model calls of perturbation methods and faithfulness metrics; `auto` takes a faster one than
+    float32 where a sample of films keeps its predictions and maps. `compile`: those calls by torch.compile.
     """
 
     name: str
@@ -93,7 +98,9 @@ class Study:
     reader: Input = field(default_factory=Input)
     split: str = "test"
     target: Target | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
+    precision: Precision | Literal["auto"] = "float32"
+    compile: bool = False
     limit: int | None = None
     seed: int = 0
 
@@ -110,8 +117,10 @@ class Study:
         }
         for name, value in made.items():  # a frozen dataclass normalizes its fields once
             object.__setattr__(self, name, value)
-        if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
+        if any(n is not None and n < 1 for n in (self.batch_size, self.limit)):
             raise BadInput(f"batch_size {self.batch_size} and limit {self.limit} must be at least 1.")
+        if self.precision not in (known := (*DTYPES, "auto")):
+            raise BadInput(f"precision is {self.precision!r}; expected one of {', '.join(known)}.")
 
     @classmethod
     def read(cls, path: str | Path) -> Study:
@@ -160,7 +169,8 @@ class Study:
 _LISTS = ("classifiers", "explainers", "metrics", "summaries", "regions", "references")
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(_LISTS, (list | tuple, "a list")),
-    **dict.fromkeys(("name", "split"), (str, "a string")),
+    **dict.fromkeys(("name", "split", "precision"), (str, "a string")),
+    "compile": (bool, "true or false"),
     **dict.fromkeys(("batch_size", "limit", "seed"), (int, "a whole number")),
     "reader": (Mapping | Input, "a table such as `{resize = {height = 224, width = 224}}`"),
     "target": (Mapping | Target, 'a table such as `{of = "label"}`'),

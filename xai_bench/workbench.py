@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
+from xai_bench.engine import Precision
 from xai_bench.environment import environment
 from xai_bench.errors import BadInput
 from xai_bench.pictures import Pictures, TrainingFilms
 from xai_bench.progress import Progress
+from xai_bench.score_cache import ScoreCache
 from xai_bench.spec import digest
 from xai_bench.store import Cell, Store
 
@@ -52,6 +54,7 @@ class Model:
     weights: str
     pictures: Pictures
     training: TrainingFilms | None
+    batch_size: int
 
     @property
     def label(self) -> str:
@@ -61,11 +64,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Workbench:
-    """What every cell needs: where it is kept, how progress is shown, the fixed batch size."""
+    """What every cell needs: where it is kept, how progress is shown, the numerical mode, scores asked before."""
 
     store: Store
     progress: Progress
-    batch_size: int
+    precision: Precision | Literal["auto"] = "float32"
+    compile: bool = False
+    cache: ScoreCache | None = None
     memo: dict[str, Any] = field(default_factory=dict)
 
     def cell(self, kind: str, parts: Any, compute: Callable[[Path], Mapping[str, Any]]) -> Cell:

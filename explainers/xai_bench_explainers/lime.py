@@ -1,23 +1,26 @@
-"""LIME for images: a linear model of which superpixels raise the score, fitted by the package `lime`."""
+"""LIME: a linear model of which superpixels raise the score, fitted around each picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
-from xai_bench.perturbation import Score, evaluate_coalitions
+from xai_bench.perturbation import Scene, Score, evaluate_all
 from xai_bench.protocols import Batch, Saliency
 from xai_bench.registry import explainer
-from xai_bench.seeding import derive
-from xai_bench_explainers._padding import each_picture
+from xai_bench_explainers._players import check_segmentation, coin_flips, mean_colors, paint, players
+
+RIDGE = 1.0
+"""The penalty on squared coefficients, as in the package."""
+
+CHUNK = 2048
+"""Samples that exist in double precision at one time."""
 
 
 @explainer("lime", cite="Ribeiro et al. 2016")
@@ -25,88 +28,121 @@ from xai_bench_explainers._padding import each_picture
 class Lime:
     """The ridge coefficient of each superpixel, painted on its pixels; signed, in units of the score.
 
-    Segmentation, samples, kernel (cosine distance, width 0.25) and ridge regression on all superpixels are those of the
-    package's `explain_instance` (Ribeiro et al. 2016, equation 1), with a random state made anew for each picture; our
-    engine composes the pictures and calls the model in batches of one shape. `hide_color` is a gray value in [0, 1];
-    None = the superpixel's mean color. A picture whose scores are not finite gets a map of NaN.
+    Equal to `explain_instance` of the package lime (Ribeiro et al. 2016, equation 1): quickshift, its random coalitions
+    with the picture itself as the first, cosine distance, kernel and ridge regression on all superpixels; but with a
+    random state of each picture's own. `hide_color` is a gray value in [0, 1]; None = the superpixel's mean color. A
+    picture whose scores are not finite gets a map of NaN.
     """
 
     samples: int = 1000
     seed: int = 0
-    segmentation: Literal["quickshift", "slic", "felzenszwalb"] = "quickshift"
+    segmentation: str = "quickshift"
     hide_color: float | None = None
+    kernel_width: float = 0.25
     score: Score = "probability"
     family: ClassVar[str] = "perturbation"
     upsampling: ClassVar[Literal["nearest"]] = "nearest"
 
     def __post_init__(self) -> None:
-        if self.samples < 2:
-            raise BadInput(f"lime: samples is {self.samples}; expected 2 or more, such as 1000.")
-
-    def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        return each_picture(batch, lambda i: self._explain(classifier, batch, i))
+        check_segmentation("lime", self.segmentation)
+        check_options("lime", self.samples, self.hide_color, self.kernel_width)
 
     @property
     def evaluations(self) -> int:
         """Model evaluations a picture, for estimates."""
         return self.samples
 
-    def _explain(self, classifier: Classifier, batch: Batch, i: int) -> Float[Tensor, "h w"]:
-        image, target = batch.images[i : i + 1], batch.targets[i : i + 1]
-        segments = superpixels(image[0], self.segmentation)
-        labels, players = torch.from_numpy(segments).to(image.device), int(segments.max()) + 1
-        random = np.random.RandomState(derive(self.seed, batch.ids[i]) % 2**32)  # the package's kind
-        data = random.randint(0, 2, self.samples * players).reshape(self.samples, players)
-        data[0] = 1  # the package's first sample is the picture itself
-        hidden = (
-            mean_colors(image[0], labels) if self.hide_color is None else torch.full_like(image[0], self.hide_color)
-        )
-        keep = torch.from_numpy(data > 0).to(image.device)
-        scores = evaluate_coalitions(
-            classifier, image, hidden[None], labels[None], keep[None], target, score=self.score
-        )[0]
-        if not scores.isfinite().all():
-            return torch.full_like(image[0, 0], float("nan"))
-        weights = ridge(data, scores.double().cpu().numpy(), random)
-        return torch.from_numpy(weights).to(image)[labels]
+    def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
+        images, labels = batch.images, players(batch, self.segmentation)
+        counts = (labels.flatten(1).amax(1) + 1).tolist()
+        keep = torch.zeros(len(batch), self.samples, max(counts), dtype=torch.bool)
+        for i, count in enumerate(counts):
+            keep[i, :, :count] = coin_flips(self.seed, batch.ids[i], self.samples, count)
+            keep[i, 0, :count] = True
+        hidden = mean_colors(images, labels) if self.hide_color is None else torch.full_like(images, self.hide_color)
+        scene = Scene(images, hidden, labels, batch.targets, batch.content)
+        scores = evaluate_all(classifier, scene, keep, self.score).double().cpu()
+        # Picture by picture: solved together, a picture's last bits would depend on the players of the others.
+        fits = [
+            fit_local_model(rows[:, :count], found, self.kernel_width).coefficients
+            for rows, count, found in zip(keep, counts, scores, strict=True)
+        ]
+        return paint(torch.nn.utils.rnn.pad_sequence(fits, batch_first=True).to(images), labels)
 
 
-def superpixels(image: Float[Tensor, "c h w"], algorithm: str) -> Int[NDArray[np.int64], "h w"]:
-    """The package's segmentation of the picture in RGB, numbered from 0 without gaps."""
-    from lime.wrappers.scikit_image import SegmentationAlgorithm
-
-    # The package's own defaults; the other algorithms run with scikit-image's, as a user of the package gets them.
-    options = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2} if algorithm == "quickshift" else {}
-    rgb = image.expand(3, -1, -1).permute(1, 2, 0).double().cpu().numpy()
-    found = SegmentationAlgorithm(algorithm, **options)(rgb)
-    # Without this, the package never hides the last superpixel of slic, which counts from 1.
-    return np.unique(found, return_inverse=True)[1].reshape(found.shape).astype(np.int64)
+def check_options(who: str, samples: int, hide_color: float | None, kernel_width: float) -> None:
+    """Raises BadInput for values that LIME cannot work with."""
+    if samples < 2:
+        raise BadInput(f"{who}: samples is {samples}; expected 2 or more, such as 1000.")
+    if hide_color is not None and not 0 <= hide_color <= 1:
+        raise BadInput(f"{who}: hide_color is {hide_color}; expected a gray value from 0 to 1, or None.")
+    if not kernel_width > 0:
+        raise BadInput(f"{who}: kernel_width is {kernel_width}; expected a positive number, such as 0.25.")
 
 
-def mean_colors(image: Float[Tensor, "c h w"], labels: Int[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
-    """Each pixel replaced by the mean color of its superpixel.
+@dataclass(frozen=True)
+class LocalModel:
+    """score = intercept + sum of the coefficients of the players that show.
 
-    >>> mean_colors(torch.tensor([[[0.0, 1.0, 5.0]]]), torch.tensor([[0, 0, 1]]))
-    tensor([[[0.5000, 0.5000, 5.0000]]])
+    `prediction` is its score of the picture itself, `r2` the share of the scores' weighted variance that it explains:
+    1 is a perfect fit.
     """
-    flat, index = image.flatten(1).double(), labels.flatten()
-    totals = torch.zeros(len(flat), int(index.max()) + 1, dtype=flat.dtype, device=flat.device).index_add_(
-        1, index, flat
-    )
-    return (totals / index.bincount()).to(image)[:, labels]
+
+    coefficients: Float[Tensor, players]
+    intercept: Float[Tensor, ""]
+    prediction: Float[Tensor, ""]
+    r2: Float[Tensor, ""]
 
 
-def ridge(data: NDArray[np.int64], scores: NDArray[np.float64], random: np.random.RandomState) -> NDArray[np.float32]:
-    """The package's weighted ridge regression of the scores on which superpixels show: one coefficient a superpixel."""
-    from lime.lime_image import LimeImageExplainer
-    from sklearn.metrics import pairwise_distances
+def fit_local_model(keep: Bool[Tensor, "m players"], scores: Float[Tensor, m], kernel_width: float) -> LocalModel:
+    """The package's ridge regression of the scores on which players show, weighted by `proximity`, without selection.
 
-    distances = pairwise_distances(data, data[:1], metric="cosine").ravel()
-    base = LimeImageExplainer(feature_selection="none", random_state=random).base
-    _, found, _, _ = base.explain_instance_with_data(
-        data, scores[:, None], distances, 0, data.shape[1], feature_selection="none"
-    )
-    weights = np.zeros(data.shape[1], dtype=np.float32)
-    for player, weight in found:
-        weights[player] = weight
-    return weights
+    In double precision by the normal equations; equal scores give coefficients of 0 and an r2 of 1. Scores that are not
+    finite give NaN.
+
+    >>> keep = torch.tensor([[True, True], [True, False], [False, True]]).repeat(999, 1)
+    >>> fit = fit_local_model(keep, keep.double() @ torch.tensor([2.0, 5.0]).double(), 0.25)
+    >>> [round(float(value), 1) for value in (*fit.coefficients, fit.prediction, fit.r2)]
+    [2.0, 5.0, 7.0, 1.0]
+    """
+    weights = proximity(keep, kernel_width)
+    share, first = weights / weights.sum(), scores[0].double()
+    y = scores.double() - first  # so that equal scores are exactly 0
+    level = first + share @ y
+    y = y - share @ y
+    gram, right, mean = moments(keep, weights, y)
+    gram.diagonal().add_(RIDGE)
+    coefficients = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(gram))[:, 0]
+    fitted = torch.cat([rows.double() @ coefficients for rows in torch.split(keep, CHUNK)]) - mean @ coefficients
+    missed, spread = share @ (y - fitted).square(), share @ y.square()
+    intercept = level - mean @ coefficients
+    r2 = torch.where(spread == 0, 1.0, 1 - missed / spread)
+    return LocalModel(coefficients, intercept, intercept + coefficients.sum(), r2)
+
+
+def moments(
+    keep: Bool[Tensor, "m players"], weights: Float[Tensor, m], y: Float[Tensor, m]
+) -> tuple[Float[Tensor, "players players"], Float[Tensor, players], Float[Tensor, players]]:
+    """Of the weighted coalitions: the sums of squares about their mean and of products with a centered y; the mean."""
+    squares = weights.new_zeros(keep.shape[1], keep.shape[1])
+    products, total = torch.zeros_like(squares[0]), torch.zeros_like(squares[0])
+    for part in torch.split(torch.arange(len(keep), device=keep.device), CHUNK):
+        shown = keep[part].double()
+        weighted = weights[part, None] * shown
+        squares += weighted.T @ shown
+        products += y[part] @ weighted
+        total += weighted.sum(0)
+    mean = total / weights.sum()
+    return squares - total[:, None] * mean, products, mean
+
+
+def proximity(keep: Bool[Tensor, "m players"], kernel_width: float) -> Float[Tensor, m]:
+    """The weight of each coalition, in (0, 1]: an exponential kernel of its cosine distance to the picture itself.
+
+    The distance is 1 - sqrt(share of players that show).
+
+    >>> proximity(torch.tensor([[True, True], [False, False]]), 1.0).log().tolist()
+    [0.0, -0.5]
+    """
+    distance = 1 - (keep.sum(1).double() / keep.shape[1]).sqrt()
+    return (-0.5 * (distance / kernel_width) ** 2).exp()

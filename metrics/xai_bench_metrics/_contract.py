@@ -25,6 +25,7 @@ MARKED_NOTHING = Reason("excluded", "region marked nothing")
 NO_PIXEL = Reason("excluded", "region has no pixel at this size")
 BAD_MAP = Reason("invalid", "map holds NaN or infinite values")
 BAD_SCORE = Reason("invalid", "score is NaN or infinite")
+BAD_MODEL = Reason("invalid", "model returned NaN or infinite values")
 CONSTANT = Reason("note", "constant map")
 FOLLOWED = Reason("note", "region resized to the picture")
 

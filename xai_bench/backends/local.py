@@ -38,6 +38,7 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
     count = min(workers or os.cpu_count() or 1, len(parts))
     if count < 2 or torch.cuda.is_available() or finished(study, store):
         return
+    _measure(study, store, progress)
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with contextlib.ExitStack() as stack:
@@ -56,6 +57,20 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
                 if worker.is_alive() and worker.pid:
                     os.kill(worker.pid, signal.SIGINT)
             raise
+
+
+def _measure(study: Study, store: Store, progress: Progress) -> None:
+    """Batch sizes are measured before the workers disturb each other, on one thread as each of them has."""
+    from xai_bench.benchmark import bench_of
+    from xai_bench.models import batch_size
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for entry in study.classifiers:
+            batch_size(study, bench_of(study, store, progress), entry)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _watch(jobs: set[Future[None]], events: Any, live: Callable[[str, str, int, int], None]) -> None:

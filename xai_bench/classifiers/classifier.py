@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xai_bench.code_version import code_version
 from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.inputs import Input
 from xai_bench.samples import Head
 
+if TYPE_CHECKING:
+    from xai_bench.engine import Engine
+
 M = TypeVar("M", bound=nn.Module)
+
+LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+"""Where models come from whose code needs no hash: these packages' versions stand in every receipt."""
 
 
 class Classifier(nn.Module):
@@ -49,6 +56,8 @@ class Classifier(nn.Module):
         self._found_layer: str | None = None
         self.differentiable = True
         self.architecture = type(model).__name__
+        self.engine: Engine | None = None  # how coalitions are evaluated; None: float32, 16 pictures at once
+        self.runner: Callable[[Tensor], Tensor] | None = None  # stands in for `logits` while the engine runs
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
         first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 1)
@@ -72,6 +81,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
         """Logits of all heads, concatenated."""
+        return self.logits(images) if self.runner is None else self.runner(images)
+
+    def logits(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
+        """The same, always by the wrapped model itself."""
         seen = self.normalize(images)
         if not self.training:  # quicker on a CPU: convolutions read all channels of a pixel at once
             seen = seen.contiguous(memory_format=torch.channels_last)
@@ -145,6 +158,13 @@ class Classifier(nn.Module):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:24]
+
+    def identity(self) -> str:
+        """What identifies a classifier in memory: its weights, and the code of its modules that are no library's."""
+        classes = {type(module) for module in self.model.modules()}
+        own = [c for c in classes if c.__module__.split(".")[0] not in LIBRARIES]
+        code = sorted((f"{c.__module__}.{c.__qualname__}", code_version(c)) for c in own)
+        return hashlib.sha256(repr((self.weights_hash(), code)).encode()).hexdigest()[:24]
 
 
 @contextmanager

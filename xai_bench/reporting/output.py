@@ -46,7 +46,7 @@ def _write_parts(run: Run, folder: Path) -> None:
             (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
     for name, figure in run_figures(run).items():
         save(figure, folder / "figures", name)
-    for name in ("rows", "pictures", "predictions", "curves", "costs"):
+    for name in ("rows", "pictures", "predictions", "curves", "costs", "modes"):
         getattr(run, name).to_parquet(folder / f"{name}.parquet", index=False)
     (folder / "study.json").write_text(json.dumps(run.study.spec(), indent=1), encoding="utf-8")
     (folder / "report.html").write_text(page(run), encoding="utf-8")

@@ -10,6 +10,7 @@ import pandas as pd
 from xai_bench.reporting.classifier_tables import beats_majority, classifier_tables
 from xai_bench.reporting.comparison_tables import comparison_tables
 from xai_bench.reporting.estimates import Estimate, Score, column_groups, estimates, failures, titles, usual_n, where
+from xai_bench.reporting.mode_table import mode_tables
 from xai_bench.reporting.summary_tables import cost_table, left_out_table, summary_tables
 from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, together, with_interval
 from xai_bench.statistics import FEW_TWINS
@@ -28,7 +29,8 @@ def run_tables(run: Run, *, full: bool = False) -> list[Table]:
     if full:
         for name, rows in _slices(run.rows):
             tables += score_tables(run, estimates(run, rows, full=True), of=name)
-    return [*tables, *comparison_tables(run, found), *summary_tables(run), cost_table(run), left_out_table(run)]
+    last = [*mode_tables(run), cost_table(run), left_out_table(run)]
+    return [*tables, *comparison_tables(run, found), *summary_tables(run), *last]
 
 
 def _slices(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

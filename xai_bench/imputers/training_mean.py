@@ -1,27 +1,16 @@
-"""What replaces removed pixels: one small class each."""
+"""Removed pixels show the mean film."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from xai_bench.errors import BadInput
 from xai_bench.protocols import Batch, TrainingData
 from xai_bench.registry import imputer
-
-
-@imputer("zero", cite="Zeiler & Fergus 2014")
-@dataclass(frozen=True)
-class Zero:
-    """Black."""
-
-    def __call__(self, batch: Batch) -> Float[Tensor, "b c h w"]:
-        return torch.zeros_like(batch.images)
 
 
 @imputer("training_mean", cite="Petsiuk et al. 2018")
@@ -53,26 +42,3 @@ class TrainingMean:
         if len(mean) > batch.images.shape[1]:  # gray films where some training films are in color
             mean = mean.mean(0, keepdim=True)
         return mean.expand_as(batch.images)
-
-
-@imputer("blur", cite="Fong & Vedaldi 2017")
-@dataclass(frozen=True)
-class Blur:
-    """The picture itself, blurred by a Gaussian; `sigma` in pixels at 224 px, scaled with the picture."""
-
-    sigma: float = 10.0
-
-    def __call__(self, batch: Batch) -> Float[Tensor, "b c h w"]:
-        return gaussian_blur(batch.images, self.sigma * batch.images.shape[-1] / 224)
-
-
-def gaussian_blur(images: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
-    """Separable Gaussian, truncated at 3 sigma, edges replicated."""
-    radius = max(1, round(3 * sigma))
-    x = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-(x**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    b, c, h, w = images.shape
-    flat = F.pad(images.reshape(b * c, 1, h, w), (radius, radius, radius, radius), mode="replicate")
-    flat = F.conv2d(F.conv2d(flat, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
-    return flat.view(b, c, h, w)

@@ -1,0 +1,463 @@
+"""The perturbation engine against the packages that users would pick instead: seconds, ratios, overhead, memory.
+
+    python benchmarks/perturbation.py                     # everything, some 50 minutes on two cores
+    python benchmarks/perturbation.py --models resnet18 --methods lime,road --repeats 2
+    python benchmarks/perturbation.py --memory            # peak memory only
+    python benchmarks/perturbation.py --device cuda
+
+Ours and the peer run in turns in one process, on one picture of 224 px and models with random weights. `overhead` is
+total / (counted evaluations x forward time), the forward time being the best of a few passes just before and after in
+the same mode and batch size. The fast mode is the fastest that passes the fidelity check; where none passes it is still
+measured and marked. The last output stands in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from xai_bench.classifiers.classifier import Classifier, untouched
+from xai_bench.classifiers.torchvision_zoo import TorchvisionModel
+from xai_bench.engine import Engine, Mode
+from xai_bench.fidelity import best_mode, candidates
+from xai_bench.inputs import Input, Resize
+from xai_bench.protocols import Batch, Case
+from xai_bench.samples import Head
+from xai_bench.spec import build
+from xai_bench.tuning import forward_seconds
+from xai_bench.workbench import Counter
+
+SIDE, CLASSES = 224, 10
+SAMPLES = {"resnet18": 1000, "resnet50": 300}
+EVALUATIONS = {"resnet18": 500, "resnet50": 300}
+
+
+def make_classifier(name: str, device: str) -> Classifier:
+    """A torchvision model with random weights and ten classes; it normalizes by itself."""
+    head = Head("finding", tuple(f"class {i}" for i in range(CLASSES)))
+    return TorchvisionModel(name).build((head,), Input(Resize(SIDE, SIDE)), 0).to(device).eval()
+
+
+def make_batch(device: str, count: int = 1) -> Batch:
+    """Smooth pictures in color, whole numbers of 0..255 divided by 255, as a film read from a PNG."""
+    noise = torch.rand(count, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    images = (F.interpolate(noise, (SIDE, SIDE), mode="bicubic").clamp(0, 1) * 255).round() / 255
+    content = torch.ones(count, SIDE, SIDE, dtype=torch.bool)
+    ids = tuple(f"picture {i}" for i in range(count))
+    return Batch(images, torch.zeros(count, dtype=torch.long), ids, content, None, torch.ones(count, 2)).to(device)
+
+
+Work = Callable[[Classifier, Batch], Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A method of ours, the peer that does the same job, and seconds of ours that are not the engine's."""
+
+    name: str
+    ours: Work
+    peer: Work | None = None
+    peer_name: str = ""
+    apart: Work | None = None
+
+
+def explainer_task(
+    name: str, spec: dict[str, Any], peer: Work | None, peer_name: str, apart: Work | None = None
+) -> Task:
+    """An explainer by name and fields."""
+    made = build("explainer", spec)
+    return Task(name, made, peer, peer_name, apart)
+
+
+def metric_task(name: str, spec: dict[str, Any], peer: Work | None = None, peer_name: str = "") -> Task:
+    """A metric on one smooth map."""
+    made = build("metric", spec)
+
+    def ours(classifier: Classifier, batch: Batch) -> Any:
+        states = ("not_read",) * len(batch)
+        return made(Case(classifier, batch, made, saliency(batch), None, states))
+
+    return Task(name, ours, peer, peer_name)
+
+
+def saliency(batch: Batch) -> torch.Tensor:
+    """A smooth map for each picture."""
+    noise = torch.rand(len(batch), 1, 14, 14, generator=torch.Generator().manual_seed(1))
+    return F.interpolate(noise, (SIDE, SIDE), mode="bicubic")[:, 0].to(batch.images.device)
+
+
+# --- peers, each used as its documentation says --------------------------------------------------------------------
+
+
+def probabilities(classifier: Classifier, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What a user writes: pictures (n, h, w, 3) in [0, 1] to probabilities."""
+    with torch.no_grad():
+        images = torch.from_numpy(np.ascontiguousarray(pictures)).float().permute(0, 3, 1, 2).to(classifier.device)
+        found: np.ndarray[Any, Any] = classifier.probabilities(classifier(images)).cpu().numpy()
+        return found
+
+
+def as_array(batch: Batch) -> np.ndarray[Any, Any]:
+    """The first picture, (h, w, 3)."""
+    found: np.ndarray[Any, Any] = batch.images[0].permute(1, 2, 0).double().cpu().numpy()
+    return found
+
+
+def lime_peer(samples: int) -> Work:
+    """lime's tutorial on images."""
+
+    def run(classifier: Classifier, batch: Batch) -> Any:
+        from lime.lime_image import LimeImageExplainer
+
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            return LimeImageExplainer().explain_instance(
+                as_array(batch),
+                lambda p: probabilities(classifier, p),
+                top_labels=1,
+                hide_color=None,
+                num_samples=samples,
+            )
+
+    return run
+
+
+def segmentation_alone(_: Classifier, batch: Batch) -> Any:
+    """Quickshift, which both need."""
+    from xai_bench_explainers._players import superpixels
+
+    return superpixels(batch.images[0], "quickshift")
+
+
+def shap_peer(evaluations: int, masker: str) -> Work:
+    """shap's tutorial on image classification: Partition explainer, one output, batches of 50."""
+
+    def run(classifier: Classifier, batch: Batch) -> Any:
+        import shap
+
+        picture = as_array(batch) * 255
+        explainer = shap.Explainer(
+            lambda p: probabilities(classifier, p / 255), shap.maskers.Image(masker, picture.shape)
+        )
+        return explainer(picture[None], max_evals=evaluations, batch_size=50, outputs=[0], silent=True)
+
+    return run
+
+
+def pixel_flipping(classifier: Classifier, batch: Batch) -> Any:
+    """Quantus, 224 features a step."""
+    import quantus
+
+    metric = quantus.PixelFlipping(features_in_step=SIDE, perturb_baseline="black", disable_warnings=True)
+    return _quantus(metric, classifier, batch)
+
+
+def region_perturbation(classifier: Classifier, batch: Batch) -> Any:
+    """Quantus with its defaults."""
+    import quantus
+
+    return _quantus(quantus.RegionPerturbation(disable_warnings=True), classifier, batch)
+
+
+def _quantus(metric: Any, classifier: Classifier, batch: Batch) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return metric(
+            model=classifier, x_batch=batch.images.cpu().numpy(), y_batch=batch.targets.cpu().numpy(),
+            a_batch=saliency(batch)[:, None].cpu().numpy(), device=str(batch.images.device), channel_first=True,
+        )  # fmt: skip
+
+
+def road_peer(classifier: Classifier, batch: Batch) -> Any:
+    """pytorch-grad-cam's ROADCombined at 10..90 %."""
+    from pytorch_grad_cam.metrics.road import ROADCombined
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+
+    metric = ROADCombined(percentiles=list(range(10, 100, 10)))
+    return metric(batch.images, saliency(batch).cpu().numpy(), [ClassifierOutputSoftmaxTarget(0)], classifier)
+
+
+def infidelity_peer(classifier: Classifier, batch: Batch) -> Any:
+    """captum's infidelity with masks of a 14 x 14 grid, 100 perturbations, 10 at once."""
+    from captum.metrics import infidelity
+
+    def perturb(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mask = (torch.rand(len(inputs), 1, 14, 14, device=inputs.device) < 0.5).float()
+        mask = F.interpolate(mask, (SIDE, SIDE)).expand_as(inputs)
+        return mask, inputs * (1 - mask)
+
+    maps = saliency(batch)[:, None].expand(-1, 3, -1, -1)
+    forward = lambda x: classifier.probabilities(classifier(x))  # noqa: E731  # as captum's documentation writes it
+    with torch.no_grad():
+        return infidelity(
+            forward,
+            perturb,
+            batch.images,
+            maps,
+            target=0,
+            n_perturb_samples=100,
+            max_examples_per_batch=10,
+            normalize=True,
+        )
+
+
+def occlusion_peer(classifier: Classifier, batch: Batch) -> Any:
+    """captum's Occlusion: windows of 32, stride 16, 16 at once."""
+    from captum.attr import Occlusion
+
+    method = Occlusion(lambda x: classifier.probabilities(classifier(x)))
+    with torch.no_grad():
+        return method.attribute(
+            batch.images, (3, 32, 32), strides=(3, 16, 16), target=0, perturbations_per_eval=16, baselines=0
+        )
+
+
+def rise_reference(steps: int) -> Work:
+    """The evaluation loop of RISE's authors: one picture changed in numpy-like steps, batches over steps."""
+
+    def run(classifier: Classifier, batch: Batch) -> Any:
+        order = saliency(batch)[0].flatten().argsort(descending=True)
+        size = -(-len(order) // steps)
+        pictures, current = [batch.images[0]], batch.images[0].clone()
+        for n in range(steps):
+            current = current.clone()
+            current.flatten(1)[:, order[n * size : (n + 1) * size]] = 0
+            pictures.append(current)
+        with torch.no_grad():
+            return [classifier.probabilities(classifier(part)) for part in torch.stack(pictures).split(16)]
+
+    return run
+
+
+def tasks(model: str) -> list[Task]:
+    """Every comparison; fewer samples for the slower model, which changes no ratio."""
+    samples, evaluations = SAMPLES[model], EVALUATIONS[model]
+    black = {"name": "zero"}
+    return [
+        explainer_task(f"lime, {samples} samples", {"name": "lime", "samples": samples}, lime_peer(samples),
+                       "lime 0.2", segmentation_alone),
+        explainer_task(f"shap_partition, {evaluations} evaluations, blur",
+                       {"name": "shap_partition", "evaluations": evaluations}, shap_peer(evaluations, "blur(16,16)"),
+                       "shap, blur"),
+        explainer_task(f"shap_partition, {evaluations} evaluations, Telea",
+                       {"name": "shap_partition", "evaluations": evaluations, "imputer": {"name": "telea"}},
+                       shap_peer(evaluations, "inpaint_telea"), "shap, inpaint_telea"),
+        explainer_task(f"rise, {samples} masks", {"name": "rise", "samples": samples}, None, ""),
+        explainer_task(f"kernel_shap, {samples} samples, 8 x 8 grid",
+                       {"name": "kernel_shap", "samples": samples, "segmentation": "grid(8)"}, None, ""),
+        explainer_task("occlusion, 14 x 14", {"name": "occlusion"}, occlusion_peer, "captum Occlusion"),
+        metric_task("deletion, 224 steps", {"name": "deletion", "steps": SIDE, "imputer": black}, pixel_flipping,
+                    "Quantus PixelFlipping"),
+        metric_task("deletion, 224 steps (loop)", {"name": "deletion", "steps": SIDE, "imputer": black},
+                    rise_reference(SIDE), "RISE-style loop"),
+        metric_task("insertion, 224 steps", {"name": "insertion", "steps": SIDE}),
+        metric_task("srg, 32 steps", {"name": "srg", "imputer": black}),
+        metric_task("road, 10..90 %", {"name": "road"}, road_peer, "pytorch-grad-cam ROADCombined"),
+        metric_task("region_perturbation", {"name": "region_perturbation"}, region_perturbation,
+                    "Quantus RegionPerturbation"),
+        metric_task("infidelity, 100 samples", {"name": "infidelity", "samples": 100}, infidelity_peer,
+                    "captum infidelity"),
+    ]  # fmt: skip
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    """Seconds, counted evaluations and overhead of each repeat."""
+
+    seconds: list[float] = field(default_factory=list)
+    evaluations: int = 0
+    overhead: list[float] = field(default_factory=list)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds, the device waited for."""
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def one_run(found: Found, work: Work, classifier: Classifier, batch: Batch, engine: Engine, apart: float = 0.0) -> None:
+    """One repeat: the forward pass is measured just before and just after."""
+    classifier.engine, shape = engine, tuple(batch.images.shape[1:])
+    before = forward_seconds(classifier, engine, shape)
+    with Counter().on(classifier) as counter:
+        seconds = timed(lambda: work(classifier, batch))
+    forward = min(before, forward_seconds(classifier, engine, shape))
+    found.seconds.append(seconds)
+    found.evaluations = counter.evaluations
+    found.overhead.append((seconds - apart) / (counter.evaluations * forward))
+
+
+def compare(
+    task: Task, classifier: Classifier, batch: Batch, modes: dict[str, Engine], repeats: int
+) -> dict[str, Found]:
+    """Ours in each mode and the peer, in turns, after one turn to warm up (imports, compilation)."""
+    results = {name: Found() for name in (*modes, *(["peer"] if task.peer else []))}
+    for engine in modes.values():
+        one_run(Found(), task.ours, classifier, batch, engine)
+    for _ in range(repeats):
+        apart = timed(lambda: task.apart(classifier, batch)) if task.apart else 0.0
+        for name, engine in modes.items():
+            one_run(results[name], task.ours, classifier, batch, engine, apart)
+        if task.peer:
+            with untouched(classifier):
+                one_run(results["peer"], task.peer, classifier, batch, Engine())
+    return results
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def gate(classifier: Classifier, batch: Batch) -> tuple[Mode, list[str]]:
+    """The fastest mode that passes the check with LIME's own maps on four pictures, and what each one tried did."""
+    few = build("explainer", {"name": "lime", "samples": 200, "segmentation": "grid(8)"})
+    classifier.engine = Engine()
+    mode, tried = best_mode(classifier, batch, few, candidates(classifier, True))
+    return mode, [f"{found}: {'passes' if found.passed else 'does not pass'}" for found in tried]
+
+
+def rows(model: str, device: str, repeats: int, wanted: list[str]) -> Iterator[str]:
+    """Markdown lines of one model's table."""
+    classifier, batch = make_classifier(model, device), make_batch(device)
+    passed, said = gate(classifier, make_batch(device, 4))
+    yield f"\n### {model}\n"
+    yield from (f"- {line}" for line in said)
+    modes = {"float32": Engine(batch_size=16)}
+    fast = [m for m in candidates(classifier, True) if m.precision != "float32"]
+    for mode in dict.fromkeys([passed, *fast[:1]]):
+        modes.setdefault(str(mode), Engine(mode, 16))
+    for name, engine in modes.items():
+        speed = 1 / forward_seconds(classifier, engine, tuple(batch.images.shape[1:]), 10)
+        yield f"- forward pass in {name}, batch 16: {speed:.0f} pictures/s"
+    yield ""
+    yield "| method | who | mode | seconds | evaluations | overhead | peer / ours |"
+    yield "|---|---|---|---|---|---|---|"
+    for task in tasks(model):
+        if wanted and not any(task.name.startswith(w) for w in wanted):
+            continue
+        found = compare(task, classifier, batch, modes, repeats)
+        if "peer" in found:
+            peer = found["peer"]
+            yield line(task.name, task.peer_name, "float32", peer, "")
+        for name in modes:
+            ratio = ""
+            if "peer" in found:
+                pairs = zip(found["peer"].seconds, found[name].seconds, strict=True)
+                ratio = spread([a / b for a, b in pairs], 1)
+            mark = "" if name in ("float32", str(passed)) else " (fails the check)"
+            yield line(task.name, "ours", name + mark, found[name], ratio)
+
+
+def line(*cells: Any) -> str:
+    """One row."""
+    method, who, mode, found, ratio = cells
+    return (
+        f"| {method} | {who} | {mode} | {spread(found.seconds)} | {found.evaluations} | {spread(found.overhead)} | "
+        f"{ratio} |"
+    )
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+CONFIGURATIONS = [("lime", 1000, 1), ("lime", 10000, 1), ("lime", 200, 64), ("shap_partition", 500, 1),
+                  ("shap_partition", 64, 64), ("rise", 1000, 1), ("rise", 10000, 1), ("deletion", 224, 1),
+                  ("deletion", 32, 64)]  # fmt: skip
+
+
+def peak(name: str, budget: int, pictures: int, device: str) -> float:
+    """MB beyond what was there before: inputs, model, libraries and one warm-up run of the smallest budget."""
+    classifier, batch = make_classifier("resnet18", device), make_batch(device, pictures)
+    classifier.engine = Engine(batch_size=32)
+    fields = {"lime": "samples", "rise": "samples", "shap_partition": "evaluations", "deletion": "steps"}
+    spec = {"name": name, fields[name]: budget, **({"segmentation": "grid(8)"} if name == "lime" else {})}
+    work = metric_task(name, spec).ours if name == "deletion" else build("explainer", spec)
+    small = make_batch(device)
+    build("explainer", {"name": "lime", "samples": 2, "segmentation": "grid(2)"})(
+        make_classifier("squeezenet1_0", device), small
+    )  # libraries
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work(classifier, batch)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123  # the kernel's switch: forget the old peak
+        file.write("5")
+    before = status("VmRSS")
+    work(classifier, batch)
+    return status("VmHWM") - before
+
+
+def status(name: str) -> float:
+    """A line of the kernel's account of this process, in MB."""
+    with open("/proc/self/status") as file:  # noqa: PTH123  # not a file of ours
+        return next(int(text.split()[1]) / 1000 for text in file if text.startswith(name))
+
+
+def memory_rows(device: str) -> Iterator[str]:
+    """Each configuration in a process of its own."""
+    yield "\n### Peak memory, resnet18, float32, batch 32\n"
+    yield "| method | budget | pictures | MB beyond inputs, model and results |"
+    yield "|---|---|---|---|"
+    for name, budget, pictures in CONFIGURATIONS:
+        asked = [sys.executable, __file__, "--device", device, "--peak", f"{name},{budget},{pictures}"]
+        found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        yield f"| {name} | {budget} | {pictures} | {json.loads(found):.0f} |"
+
+
+def machine(device: str) -> str:
+    """What this ran on."""
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    model = next((text.split(":")[1].strip() for text in open("/proc/cpuinfo") if "model name" in text), "")  # noqa: SIM115, PTH123
+    amx = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
+    return f"{model}{amx}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    """Print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--models", default="resnet18,resnet50")
+    parser.add_argument("--methods", default="")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory", action="store_true", help="peak memory only")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if asked.peak:
+        name, budget, pictures = asked.peak.split(",")
+        print(json.dumps(peak(name, int(budget), int(pictures), asked.device)))
+        return
+    print(f"{machine(asked.device)}; {asked.repeats} repeats, median (range)", flush=True)
+    if not asked.memory:
+        for model in asked.models.split(","):
+            for text in rows(model, asked.device, asked.repeats, [m for m in asked.methods.split(",") if m]):
+                print(text, flush=True)
+    if asked.memory or not asked.methods:
+        for text in memory_rows(asked.device):
+            print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Who the players are: superpixels, a grid, or the anatomy that the dataset drew; and what LIME does with them."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xai_bench.errors import BadInput, Unfit
+from xai_bench.protocols import Batch
+from xai_bench.seeding import derive
+
+ALGORITHMS = ("quickshift", "slic", "felzenszwalb")
+
+
+def check_segmentation(who: str, segmentation: str) -> None:
+    """Raises BadInput for a segmentation that does not exist."""
+    if segmentation not in (*ALGORITHMS, "anatomy") and not re.fullmatch(r"grid\([1-9]\d*\)", segmentation):
+        raise BadInput(
+            f"{who}: segmentation {segmentation!r} is not known; expected {', '.join(ALGORITHMS)}, 'grid(8)' or "
+            "'anatomy'."
+        )
+
+
+def players(batch: Batch, segmentation: str) -> Int[Tensor, "b h w"]:
+    """The player of each pixel, numbered from 0 without gaps in each picture; on the device of the pictures.
+
+    `anatomy` takes the players that the batch carries; the pixels of none of them are together one more player. Raises
+    Unfit where it carries none.
+    """
+    _, _, h, w = batch.images.shape
+    if segmentation == "anatomy":
+        if batch.players is None:
+            raise Unfit("the films carry no anatomical players; use segmentation 'quickshift' or 'grid(8)'.")
+        return torch.stack([torch.unique(one, return_inverse=True)[1] for one in batch.players.labels])
+    if segmentation.startswith("grid"):
+        cells = int(segmentation[5:-1])
+        if min(h, w) < cells:
+            raise BadInput(f"a grid of {cells} x {cells} cells does not fit into {h} x {w} pixels; use fewer cells.")
+        return grid(h, w, cells).to(batch.images.device).expand(len(batch), -1, -1)
+    found: list[Tensor] = []
+    for i, image in enumerate(batch.images):
+        repeats = i > 0 and torch.equal(image, batch.images[i - 1])  # a padded batch repeats its last picture
+        found.append(found[-1] if repeats else torch.from_numpy(superpixels(image, segmentation)))
+    return torch.stack(found).to(batch.images.device)
+
+
+def grid(height: int, width: int, cells: int) -> Int[Tensor, "h w"]:
+    """The cell of each pixel, numbered row by row; pixel centers decide, as in nearest upsampling.
+
+    >>> grid(2, 4, 2).tolist()
+    [[0, 0, 1, 1], [2, 2, 3, 3]]
+    """
+    row, col = (((torch.arange(n) + 0.5) * cells / n).long() for n in (height, width))
+    return row[:, None] * cells + col[None]
+
+
+def superpixels(image: Float[Tensor, "c h w"], algorithm: str) -> Int[NDArray[np.int64], "h w"]:
+    """The segmentation of the picture in RGB by the package `lime`, numbered from 0 without gaps."""
+    array = image.float().cpu().contiguous().numpy()
+    return _segmented(array.tobytes(), array.shape, algorithm).astype(np.int64)
+
+
+@functools.lru_cache(maxsize=64)  # a block of films: several methods ask for the same players, one after the other
+def _segmented(content: bytes, shape: tuple[int, ...], algorithm: str) -> Int[NDArray[np.int32], "h w"]:
+    from lime.wrappers.scikit_image import SegmentationAlgorithm
+
+    # The package's own defaults; the other algorithms run with scikit-image's, as a user of the package gets them.
+    options = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2} if algorithm == "quickshift" else {}
+    image = np.frombuffer(content, np.float32).reshape(shape)
+    rgb = np.ascontiguousarray(np.broadcast_to(image, (3, *shape[1:])).transpose(1, 2, 0), np.float64)
+    found = SegmentationAlgorithm(algorithm, **options)(rgb)
+    # Without this, the package never hides the last superpixel of slic, which counts from 1.
+    return np.unique(found, return_inverse=True)[1].reshape(found.shape).astype(np.int32)
+
+
+def paint(values: Float[Tensor, "b players"], labels: Int[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Each player's value on its pixels."""
+    return values.gather(1, labels.flatten(1)).view(labels.shape)
+
+
+def mean_colors(images: Float[Tensor, "b c h w"], labels: Int[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
+    """Each pixel replaced by the mean color of its player, summed in double precision as in the package `lime`.
+
+    >>> mean_colors(torch.tensor([[[[0.0, 1.0, 5.0]]]]), torch.tensor([[[0, 0, 1]]]))[0, 0].tolist()
+    [[0.5, 0.5, 5.0]]
+    """
+    colors, where = images.flatten(2).double(), labels.flatten(1)[:, None]
+    everywhere = where.expand_as(colors)
+    totals = colors.new_zeros(*colors.shape[:2], int(labels.max()) + 1).scatter_add_(2, everywhere, colors)
+    sizes = torch.zeros_like(totals[:, :1]).scatter_add_(2, where, torch.ones_like(colors[:, :1]))
+    return (totals / sizes).to(images).gather(2, everywhere).view(images.shape)
+
+
+def coin_flips(seed: int, picture_id: str, samples: int, count: int) -> Bool[Tensor, "m players"]:
+    """Random coalitions, each player with probability 1/2, drawn as the package `lime` draws them."""
+    random = np.random.RandomState(derive(seed, picture_id) % 2**32)  # the package's kind
+    return torch.from_numpy(random.randint(0, 2, samples * count).reshape(samples, count) > 0)
