@@ -1,11 +1,11 @@
-"""Write docs/reference.md from the registries: every plugin with its fields, what it does and its source."""
+"""Write docs/reference.md and docs/metrics.md from the registries: every plugin with its fields, meaning and source."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
 
-from xai_bench.listing import listing
+from xai_bench.listing import FAMILIES, family_of, listing
 from xai_bench.registry import METRICS, REGISTRIES
 
 HEADER = "# Reference\n\nMade by `make docs` from what is registered; edit the docstrings, not this page.\n"
@@ -36,7 +36,46 @@ def _scores(name: str) -> list[str]:
     return ["\n".join(lines) + "\n"]
 
 
+METRICS_HEADER = """\
+# Metrics
+
+Made by `make docs` from what is registered; edit the docstrings, not this page.
+
+What holds for all of them, and is tested for every registered metric, anybody's included:
+
+- Only pixels inside the content count, never letterbox padding. A region follows the picture's transform once.
+- A region that was not read, or that a reader marked as nothing, is excluded and counted with its reason.
+- A map with NaN or infinite values, or a model that returns them, makes the picture invalid; nothing is filled with 0.
+- A constant map gets the value of chance and is marked. Tied pixels give an exact expectation or an order seeded by the
+  picture; no score depends on memory order.
+- Doubling a map changes no score. A score does not depend on the other pictures of its batch.
+- One value a picture and score. Means, intervals and tests are a later step, by patient.
+"""
+
+
+def metrics() -> str:
+    """The page of metrics, a section a family."""
+    parts = [METRICS_HEADER]
+    for family, about in FAMILIES.items():
+        parts.append(f"## {family.capitalize()}\n\n{about}\n")
+        for name, entry in METRICS.items():
+            made = entry.factory()
+            if not entry.factory.__module__.startswith("xai_bench") or family_of(made) != family:
+                continue
+            polarity = getattr(made, "polarity", "positive")
+            asked = getattr(made, "evaluations", 0)
+            cost = f"about {asked} model evaluations a picture and map" if asked else "no model evaluations"
+            parts.append(f"### `{name}`\n\n{inspect.getdoc(entry.factory)}\n")
+            parts += _scores(name)
+            parts.append(
+                f"Map's part: {polarity}. Cost: {cost}." + (f" Source: {entry.cite}.\n" if entry.cite else "\n")
+            )
+    return "\n".join(parts)
+
+
+PAGES = {"reference.md": reference, "metrics.md": metrics}
+
 if __name__ == "__main__":
-    page = Path(__file__).parent / "reference.md"
-    page.write_text(reference(), encoding="utf-8")
-    print(f"wrote {page.name}")
+    for name, write in PAGES.items():
+        (Path(__file__).parent / name).write_text(write(), encoding="utf-8")
+        print(f"wrote {name}")

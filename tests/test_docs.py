@@ -1,14 +1,34 @@
-"""The generated page says what is registered."""
+"""The generated pages say what is registered."""
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from xai_bench.listing import FAMILIES, family_of
+from xai_bench.registry import METRICS
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_reference_is_up_to_date() -> None:
+def docs_make() -> ModuleType:
     spec = importlib.util.spec_from_file_location("docs_make", ROOT / "docs" / "make.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "reference.md").read_text() == module.reference(), "run `make docs`"
+    return module
+
+
+@pytest.mark.parametrize("name", docs_make().PAGES)
+def test_the_page_is_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == docs_make().PAGES[name](), "run `make docs`"
+
+
+def test_every_metric_has_one_family_and_stands_in_the_page() -> None:
+    page = docs_make().metrics()
+    places = {family: page.index(f"## {family.capitalize()}") for family in FAMILIES}
+    for name, entry in METRICS.items():
+        if entry.factory.__module__.startswith("xai_bench"):
+            found = page.index(f"### `{name}`")
+            assert max((f for f in places if places[f] < found), key=places.__getitem__) == family_of(entry.factory())

@@ -1,6 +1,8 @@
 """Numerical modes, what is prepared for them and when it is thrown away; the score cache under the engine."""
 
 import copy
+import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from torch import nn
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine, Mode, out_of_memory, stamp
+from xai_bench.errors import BadInput
 from xai_bench.imputers.zero import Zero
 from xai_bench.inputs import Input, Resize
 from xai_bench.perturbation import Scene, evaluate_all
@@ -40,6 +43,7 @@ def test_bfloat16_is_near_float32_and_is_counted() -> None:
     assert torch.equal(classifier(scene.images), tiny_classifier()(scene.images))
 
 
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler on this machine")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_compiled_model_says_nearly_the_same(precision: str) -> None:
     classifier = tiny_classifier()
@@ -133,6 +137,23 @@ def test_a_model_whose_rows_depend_on_each_other_is_never_cached() -> None:
     asked = classifier.engine.answered
     evaluate_all(classifier, scene, keep)
     assert classifier.engine.answered == 2 * asked
+
+
+def test_a_failing_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    class Broken(BackendCompilerFailed):
+        def __init__(self) -> None:
+            Exception.__init__(self, "no compiler")
+
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise Broken
+
+    monkeypatch.setattr(torch, "compile", lambda *_a, **_k: fail)
+    classifier = tiny_classifier()
+    classifier.engine = Engine(Mode("float32", compile=True))
+    with pytest.raises(BadInput, match=r"could not be compiled \(Broken\); install a C\+\+ compiler"):
+        evaluate_all(classifier, *question(classifier))
 
 
 def test_out_of_memory_is_recognized() -> None:

@@ -48,3 +48,18 @@ def test_doctor_says_what_is_odd(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(odd) == 2
     assert odd[0].startswith("torchvision: its compiled operators do not fit")
     assert odd[1].startswith("OpenCV is missing: install opencv-python-headless")
+
+
+@pytest.mark.parametrize(("amx", "avx", "said"), [(True, True, "AMX"), (False, True, "AVX-512"), (False, False, "not")])
+def test_doctor_says_what_bfloat16_is_worth(monkeypatch: pytest.MonkeyPatch, amx: bool, avx: bool, said: str) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    (line,) = [line for line in doctor.findings() if line.startswith("bfloat16 on this processor: ")]
+    assert line.removeprefix("bfloat16 on this processor: ").startswith(said)
+
+
+def test_doctor_says_that_no_compiler_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert any(line.startswith("no C++ compiler was found") for line in doctor.findings())
+    monkeypatch.setenv("CXX", "/bin/sh")
+    assert not any(line.startswith("no C++ compiler was found") for line in doctor.findings())

@@ -29,7 +29,7 @@ FAST = Mode("bfloat16")
 @pytest.fixture(autouse=True)
 def half_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on how fast this machine is."""
-    monkeypatch.setattr(fidelity, "forward_seconds", lambda _c, engine, _s: 1.0 if engine.mode == Mode() else 0.5)
+    monkeypatch.setattr(fidelity, "forward_seconds", lambda _c, engine, _s, _n: 1.0 if engine.mode == Mode() else 0.5)
     monkeypatch.setattr(fidelity, "cpu_bfloat16", lambda: True)
 
 

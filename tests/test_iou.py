@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_cases import make_case
+from quantus_peer import quantus_scores
 from skimage.filters import threshold_otsu
 from xai_bench_metrics._contract import BAD_MAP, CONSTANT
-from xai_bench_metrics.iou import EMPTY, IoU, above_otsu
+from xai_bench_metrics._localization import EMPTY
+from xai_bench_metrics.iou import IoU
 
 from xai_bench.protocols import Reason
 
@@ -21,6 +23,11 @@ def slow_matched(saliency: np.ndarray, region: np.ndarray) -> float:
         top = set(sorted(order, key=lambda p: -values[p])[: len(m)])  # a stable sort keeps the order of tied pixels
         found.append(len(top & m) / len(top | m))
     return float(np.mean(found))
+
+
+def slow_iou(predicted: np.ndarray, region: np.ndarray) -> float:
+    """Word for word: |P and m| / |P or m|."""
+    return float((predicted & region).sum() / (predicted | region).sum())
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,11 +69,27 @@ def test_otsu_is_that_of_scikit_image_on_the_positive_part_inside_content(seed: 
     maps = rng.normal(0.5, 1, (3, 12, 9))
     if bimodal:
         maps = np.where(rng.random(maps.shape) < 0.3, 5 + 0.01 * maps, 0.01 * maps)
-    maps, content = maps.astype(np.float32), rng.random(maps.shape) < 0.8
-    found = above_otsu(torch.from_numpy(maps).clamp(min=0), torch.from_numpy(content)).numpy()
+    maps, content, region = maps.astype(np.float32), rng.random(maps.shape) < 0.8, rng.random(maps.shape) < 0.3
+    region[:, 0, 0] = content[:, 0, 0] = True
+    found = IoU()(make_case(*map(torch.from_numpy, (maps, region, content)))).scores["iou_otsu"]
     for n in range(3):
         positive = np.maximum(maps[n], 0).astype(np.float64)
-        assert np.array_equal(found[n], (positive > threshold_otsu(positive[content[n]])) & content[n])
+        predicted = (positive > threshold_otsu(positive[content[n]])) & content[n]
+        assert found[n].item() == slow_iou(predicted, region[n] & content[n])
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_the_best_threshold_is_the_best_of_all_values_of_the_map(seed: int, tied: bool) -> None:
+    rng = np.random.default_rng(seed)
+    maps, content, region = rng.normal(0.3, 1, (3, 6, 9)), rng.random((3, 6, 9)) < 0.8, rng.random((3, 6, 9)) < 0.3
+    maps = (np.round(2 * maps) if tied else maps).astype(np.float32)
+    region[:, 0, 0] = content[:, 0, 0] = True
+    found = IoU()(make_case(*map(torch.from_numpy, (maps, region, content)))).scores
+    for n in range(3):
+        positive = np.maximum(maps[n], 0)
+        cuts = [(positive > value) & content[n] for value in np.unique(positive[content[n]])]
+        assert found["iou_max"][n].item() == pytest.approx(max(slow_iou(cut, region[n] & content[n]) for cut in cuts))
+    assert (found["iou_max"] >= found["iou_otsu"] - 1e-12).all()
 
 
 def test_otsu_scores_are_the_plain_ratio_of_pixel_counts() -> None:
@@ -82,7 +105,7 @@ def test_an_empty_prediction_is_zero_in_one_slice_and_excluded_from_the_other(va
     region = torch.zeros(1, 4, 4, dtype=torch.bool)
     region[0, 0] = True
     result = IoU()(make_case(torch.full((1, 4, 4), value), region))
-    assert result.scores["iou_otsu"].item() == 0
+    assert result.scores["iou_otsu"].item() == result.scores["iou_max"].item() == 0
     assert result.reason("iou_otsu", 0) == CONSTANT
     assert result.scores["iou_otsu_nonempty"].isnan().all()
     assert result.reason("iou_otsu_nonempty", 0) == EMPTY
@@ -114,16 +137,13 @@ def test_the_region_itself_is_perfect_and_beats_every_control() -> None:
 
 
 def test_f14_one_nan_pixel_raises_quantus_top_k_and_makes_our_score_invalid() -> None:
-    from quantus.metrics.localisation.top_k_intersection import TopKIntersection
-
-    saliency = np.arange(16, dtype=np.float32).reshape(4, 4)
+    saliency = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
     region = saliency >= 14
-    saliency[0, 0] = 99  # the largest pixel lies outside
-    peer = TopKIntersection(k=2, disable_warnings=True)
-    before = peer.evaluate_batch(a_batch=saliency[None].copy(), s_batch=region[None])[0]
-    saliency[0, 0] = np.nan
-    after = peer.evaluate_batch(a_batch=saliency[None].copy(), s_batch=region[None])[0]
-    assert (before, after) == (0.5, 1.0)
-    result = IoU()(make_case(torch.from_numpy(saliency[None]), torch.from_numpy(region[None])))
+    saliency[0, 0, 0] = 99  # the largest pixel lies outside
+    before = quantus_scores("top_k_intersection", "TopKIntersection", saliency, region, k=2)
+    saliency[0, 0, 0] = np.nan
+    after = quantus_scores("top_k_intersection", "TopKIntersection", saliency, region, k=2)
+    assert (before, after) == ([0.5], [1.0])
+    result = IoU()(make_case(torch.from_numpy(saliency), torch.from_numpy(region)))
     assert result.reasons == (BAD_MAP,)
     assert result.scores["iou_matched"].isnan().all()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -118,6 +119,46 @@ def test_ctrl_c_ends_the_workers_leaves_no_half_cell_and_the_run_goes_on_later(
     assert hidden(tmp_path) == [] and not local.finished(tiny(), Store(tmp_path))
     assert not Store(tmp_path).cells("scores")
     pd.testing.assert_frame_equal(evaluate(tiny(), store=tmp_path, progress=QUIET, workers=1).rows, alone)
+
+
+ORPHANS = """
+import contextlib, multiprocessing
+from xai_bench import Study, evaluate
+from xai_bench.progress import Progress
+
+class Told(Progress):
+    @contextlib.contextmanager
+    def live(self):
+        yield lambda *_: print(*(p.pid for p in multiprocessing.active_children()), flush=True)
+
+films = {"name": "phantom", "height": 48, "width": 40, "films": {"train": 8, "validation": 4, "test": 4}}
+training = {"epochs": 100000, "patience": None, "batch_size": 4}
+network = {"name": "a", "architecture": {"name": "small_cnn", "width": 8}, "seeds": [0, 1], "training": training}
+evaluate(Study("s", films, [network], batch_size=4), store=STORE, progress=Told(quiet=True), workers=2)
+"""
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS.replace("STORE", repr(str(tmp_path / "store"))))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        children = [int(pid) for pid in run.stdout.readline().split()]
+        run.kill()
+    assert len(children) == 3  # two workers, and the process that holds their queue
+    for _ in range(100):
+        if not any(alive(pid) for pid in children):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"processes {[pid for pid in children if alive(pid)]} still run")
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_nothing_is_started_where_it_cannot_help(

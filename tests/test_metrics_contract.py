@@ -17,4 +17,4 @@ def test_name_is_enough_to_build_it_and_a_table_can_show_it(name):
     metric = build("metric", name)
     assert metric == METRICS[name].factory()
     assert METRICS[name].summary, "its docstring's first line is what `xai-bench list` shows"
-    assert any(info.headline for info in metric.scores.values()), "the short table needs one headline score"
+    assert metric.scores, "a table shows its headline scores, or all where a study has none"

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_cases import make_case
-from xai_bench_metrics._contract import CONSTANT
-from xai_bench_metrics.pointing_game import NO_SPACING, PointingGame, near, row_gap
+from quantus_peer import quantus_scores
+from xai_bench_metrics._contract import CONSTANT, NO_PIXEL, NO_SPACING
+from xai_bench_metrics.pointing_game import PointingGame, near
 
 from xai_bench.errors import BadInput
 
@@ -60,7 +61,21 @@ def test_the_tolerance_is_a_closed_euclidean_distance_in_scaled_pixels() -> None
 def test_a_spacing_that_is_not_exact_in_binary_still_reaches_its_last_pixel() -> None:
     region = torch.zeros(1, 1, 224, dtype=torch.bool)
     region[0, 0, 0] = True
-    assert near(row_gap(region), torch.full((1, 2), 0.1).double(), 15.0)[0, 0].nonzero().max() == 150
+    peaks = torch.stack([torch.zeros(224), torch.zeros(224), torch.arange(224)], 1).long()
+    assert near(region, peaks, torch.full((1, 2), 0.1).double(), 15.0).nonzero().max() == 150
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 9))
+def test_looking_up_peaks_and_dilating_the_region_say_the_same(seed: int, tolerance: float) -> None:
+    rng = np.random.default_rng(seed)
+    region = torch.from_numpy(rng.random((3, 9, 11)) < 0.05)
+    units = torch.from_numpy(rng.uniform(0.3, 3, (3, 2)))
+    units[rng.integers(3)] = torch.inf
+    everywhere = torch.ones_like(region).nonzero()  # so many that the region is dilated
+    dilated = near(region, everywhere, units, tolerance).view(region.shape)
+    for peak in everywhere[rng.permutation(len(everywhere))[:30]]:
+        assert near(region, peak[None], units, tolerance).item() == dilated[tuple(peak)].item()
 
 
 def test_tied_maxima_score_their_share_of_hits() -> None:
@@ -136,31 +151,43 @@ def test_a_tolerance_that_is_no_distance_is_refused(value: float) -> None:
         PointingGame(tolerance_px=value)
 
 
-def quantus_score(saliency: np.ndarray, region: np.ndarray, **options: bool) -> float:
-    from quantus.metrics.localisation.pointing_game import PointingGame as Peer
+PEER = ("pointing_game", "PointingGame")
 
-    peer = Peer(disable_warnings=True, **options)
-    return float(peer.evaluate_batch(a_batch=saliency[None], s_batch=region[None])[0])
+
+def hit_rates(saliency: np.ndarray, region: np.ndarray) -> list[float]:
+    return PointingGame()(make_case(torch.from_numpy(saliency), torch.from_numpy(region))).scores["hit_rate"].tolist()
 
 
 def test_quantus_agrees_where_the_peak_is_single_and_the_region_is_not_empty() -> None:
     rng = np.random.default_rng(2)
     saliency, region = rng.random((8, 6, 6)).astype(np.float32), rng.random((8, 6, 6)) < 0.4
-    found = PointingGame()(make_case(torch.from_numpy(saliency), torch.from_numpy(region))).scores["hit_rate"]
-    assert found.tolist() == [quantus_score(s, r) for s, r in zip(saliency, region, strict=True)]
+    assert hit_rates(saliency, region) == quantus_scores(*PEER, saliency, region)
 
 
 def test_f1_quantus_counts_an_empty_region_as_a_hit_and_we_exclude_it() -> None:
-    saliency, region = np.random.default_rng(3).random((4, 4)).astype(np.float32), np.zeros((4, 4), bool)
-    assert quantus_score(saliency, region) == 1
-    result = PointingGame()(make_case(torch.from_numpy(saliency[None]), torch.from_numpy(region[None])))
+    saliency, region = np.random.default_rng(3).random((1, 4, 4)).astype(np.float32), np.zeros((1, 4, 4), bool)
+    result = PointingGame()(make_case(torch.from_numpy(saliency), torch.from_numpy(region)))
     assert result.scores["hit_rate"].isnan().all()
-    assert result.reasons[0].state == "excluded"
+    assert result.reasons == (NO_PIXEL,)
+    assert quantus_scores(*PEER, saliency, region) == [1]
 
 
-def test_f2_quantus_gives_a_constant_map_a_hit_and_we_give_it_chance() -> None:
-    saliency, region = np.ones((4, 4), np.float32), np.zeros((4, 4), bool)
-    region[0, 0] = True
-    assert quantus_score(saliency, region) == 1
-    result = PointingGame()(make_case(torch.from_numpy(saliency[None]), torch.from_numpy(region[None])))
-    assert result.scores["hit_rate"].item() == 1 / 16
+def test_f2_quantus_gives_a_constant_map_a_hit_and_we_give_it_its_share_of_the_area() -> None:
+    saliency, region = np.ones((1, 4, 4), np.float32), np.zeros((1, 4, 4), bool)
+    region[0, 0, 0] = True
+    assert hit_rates(saliency, region) == [1 / 16]
+    assert quantus_scores(*PEER, saliency, region) == [1]
+
+
+@pytest.mark.parametrize("films", [1, 2])
+def test_f3_quantus_raises_or_loses_the_weight_of_the_area_and_ours_is_hit_rate_minus_chance(films: int) -> None:
+    """Its `weighted` is meant to give a hit 1 - |m| / n: our score of the map minus that of a constant one."""
+    saliency, region = np.zeros((films, 4, 4), np.float32), np.zeros((films, 4, 4), bool)
+    saliency[:, 1, 1], region[:, 1] = 1, True
+    weights = np.subtract(hit_rates(saliency, region), hit_rates(np.zeros_like(saliency), region))
+    assert weights.tolist() == [1 - 4 / 16] * films
+    try:
+        found = quantus_scores(*PEER, saliency, region, weighted=True)
+    except (TypeError, ValueError):  # by the version of NumPy
+        return
+    assert found == [1] * films

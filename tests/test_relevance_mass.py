@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from metric_cases import make_case
+from quantus_peer import quantus_scores
 from xai_bench_metrics._contract import CONSTANT
 from xai_bench_metrics.relevance_mass import RelevanceMass
 
@@ -57,12 +58,28 @@ def test_the_region_itself_is_perfect_and_beats_every_control() -> None:
         assert (score(control, region).scores["relevance_mass"] < 0.6).all()
 
 
-def test_f6_quantus_divides_signed_sums_and_leaves_the_unit_interval() -> None:
-    from quantus.metrics.localisation.relevance_mass_accuracy import RelevanceMassAccuracy
+def test_f5_quantus_weighs_by_the_batch_and_our_scores_are_those_of_the_picture_alone() -> None:
+    """Its `weighted` attribution localization divides by the size of all pictures but two: infinite for up to two."""
+    rng = np.random.default_rng(4)
+    saliency, region = rng.random((6, 4, 4)).astype(np.float32), rng.random((6, 4, 4)) < 0.4
+    peer = ("attribution_localisation", "AttributionLocalisation")
+    together = quantus_scores(*peer, saliency, region, weighted=True)
+    assert quantus_scores(*peer, saliency[:2], region[:2], weighted=True) == [np.inf] * 2
+    assert quantus_scores(*peer, saliency[:3], region[:3], weighted=True) == pytest.approx(
+        [4 * x for x in together[:3]]
+    )
+    for maps in (saliency, np.zeros_like(saliency)):  # the shares of relevance, and of the area
+        all_six = score(torch.from_numpy(maps), torch.from_numpy(region)).scores["relevance_mass"]
+        for count in (1, 2, 3):
+            few = score(torch.from_numpy(maps[:count]), torch.from_numpy(region[:count])).scores["relevance_mass"]
+            assert torch.equal(few, all_six[:count])
+    assert all_six.tolist() == region.mean((1, 2)).tolist()
 
-    saliency, region = torch.tensor([[[4.0, -3.9, 0.1, 0.1]]]), torch.tensor([[[True, False, False, False]]])
-    peer = RelevanceMassAccuracy(disable_warnings=True)
-    assert peer.evaluate_batch(a_batch=saliency.numpy(), s_batch=region.numpy())[0] > 10
-    assert score(saliency, region).scores["relevance_mass"].item() == pytest.approx(4 / 4.2)
-    positive = saliency.clamp(min=0)
-    assert peer.evaluate_batch(a_batch=positive.numpy(), s_batch=region.numpy())[0] == pytest.approx(4 / 4.2)
+
+def test_f6_quantus_divides_signed_sums_and_leaves_the_unit_interval() -> None:
+    saliency, region = np.array([[[4.0, -3.9, 0.1, 0.1]]], np.float32), np.array([[[True, False, False, False]]])
+    peer = ("relevance_mass_accuracy", "RelevanceMassAccuracy")
+    found = score(torch.from_numpy(saliency), torch.from_numpy(region)).scores["relevance_mass"].item()
+    assert found == pytest.approx(4 / 4.2)
+    assert quantus_scores(*peer, saliency, region)[0] > 10
+    assert quantus_scores(*peer, np.maximum(saliency, 0), region) == [pytest.approx(found)]

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
+from xai_bench.protocols import Metric
 from xai_bench.registry import Registry
+
+FAMILIES = {
+    "localization": "Does the map look where clinicians look? Scored against each region and reference by itself.",
+    "faithfulness": "Does the model really use it? Parts of the picture are hidden and the model is asked again.",
+    "complexity": "What the map is like, whatever the model and the clinicians say.",
+}
+
+
+def family_of(metric: Metric) -> str:
+    """A metric's family, by what it looks at: a region, the model, or the map alone."""
+    if metric.needs_region:
+        return "localization"
+    return "faithfulness" if hasattr(metric, "evaluations") else "complexity"
 
 
 def listing(registry: Registry) -> list[tuple[str, str, str, str]]:

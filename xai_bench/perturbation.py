@@ -231,12 +231,12 @@ def _compute(
     with torch.inference_mode(), engine.running(classifier, scene.images.shape[1:], now):
         while start < count:
             size = engine.batch_size
-            rows = torch.arange(start, start + size).clamp(max=count - 1)
             stop = min(start + size, count)
             try:
-                whose = _moved(owner[rows], device)
-                logits = classifier(scene.compose(whose, _moved(keep[rows], device)))
-                answers[start:stop] = _kept(classifier, logits, scene.targets[whose])[: stop - start]
+                whose = _moved(owner[start:stop], device)
+                pictures = scene.compose(whose, _moved(keep[start:stop], device))
+                logits = classifier(_padded(pictures, size))[: stop - start]
+                answers[start:stop] = _kept(classifier, logits, scene.targets[whose])
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or size == 1:
                     raise
@@ -245,6 +245,12 @@ def _compute(
             engine.advance(stop - start)
             start = stop
     return answers
+
+
+def _padded(pictures: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "size c h w"]:
+    """The last picture repeated, after it was composed: an imputer may take longer than the model."""
+    extra = size - len(pictures)
+    return torch.cat([pictures, pictures[-1:].expand(extra, -1, -1, -1)]) if extra else pictures
 
 
 def _kept(classifier: Classifier, logits: Float[Tensor, "n classes"], targets: Int[Tensor, n]) -> Float[Tensor, "n k"]:

@@ -63,7 +63,8 @@ def bootstrap_mean(
     """Interval of the mean over pictures: BCa over patients (Efron 1987), jackknife over patients.
 
     The level is expanded for few patients (Hesterberg 2015, section 5.3: z becomes sqrt(n/(n-1)) t(n-1)), as plain BCa
-    covers 0.88 with 10 patients; benchmarks/coverage.py prints what this covers. BadInput for no or non-finite values.
+    covers 0.88 with 10 patients; benchmarks/interval_coverage.py prints what this covers. Raises BadInput for no or
+    non-finite values.
 
     >>> bootstrap_mean(np.array([0.0, 1, 2, 3]), ["a", "a", "b", "c"]).n_patients
     3

@@ -17,7 +17,7 @@ from xai_bench.errors import BadInput
 from xai_bench.protocols import Case, Reason, Result, Saliency
 from xai_bench.saliency import constant, invalid, positive_part
 
-Polarity = Literal["positive", "signed"]
+Polarity = Literal["positive", "absolute", "signed"]
 Mark = tuple[Bool[Tensor, "b"], Reason]
 
 NOT_READ = Reason("excluded", "region not read")
@@ -25,6 +25,7 @@ MARKED_NOTHING = Reason("excluded", "region marked nothing")
 NO_PIXEL = Reason("excluded", "region has no pixel at this size")
 BAD_MAP = Reason("invalid", "map holds NaN or infinite values")
 BAD_SCORE = Reason("invalid", "score is NaN or infinite")
+NO_SPACING = Reason("excluded", "no spacing")
 BAD_MODEL = Reason("invalid", "model returned NaN or infinite values")
 CONSTANT = Reason("note", "constant map")
 FOLLOWED = Reason("note", "region resized to the picture")
@@ -50,7 +51,7 @@ def check(case: Case, polarity: Polarity, *, needs_region: bool = True) -> Check
         )
     bad = invalid(case.saliency)
     maps = case.saliency.masked_fill(~content | bad[:, None, None], 0)
-    maps = positive_part(maps) if polarity == "positive" else maps
+    maps = positive_part(maps) if polarity == "positive" else maps.abs() if polarity == "absolute" else maps
     flat = constant(maps, content)
     region, marks = _region(case) if needs_region else (torch.zeros_like(content), ())
     return Checked(maps, content, region, flat, (*marks, (bad, BAD_MAP), (flat & ~bad, CONSTANT)))
@@ -133,3 +134,14 @@ def _of_picture(reasons: tuple[Reason | None, ...]) -> Reason | None:
         return missing[0]
     said = dict.fromkeys(r.text for r in reasons if r is not None)
     return Reason("note", "; ".join(said)) if said else None
+
+
+def millimeters(spacing_mm: Float[Tensor, "b 2"]) -> tuple[Float[Tensor, "b 2"], Bool[Tensor, "b"]]:
+    """A pixel's height and width in mm, 1 where they are unknown; and where they are known.
+
+    >>> millimeters(torch.tensor([[0.5, 0.75], [0.0, 1.0]]))[0].tolist()
+    [[0.5, 0.75], [1.0, 1.0]]
+    """
+    spacing = spacing_mm.double()
+    known = (spacing.isfinite() & (spacing > 0)).all(1)
+    return spacing.where(known[:, None], 1), known

@@ -8,7 +8,8 @@ import torch
 
 from xai_bench.protocols import Case, Result, ScoreInfo
 from xai_bench.registry import metric
-from xai_bench_metrics._contract import Polarity, check, conclude
+from xai_bench_metrics._contract import Polarity, conclude
+from xai_bench_metrics._localization import POLARITY, view
 
 
 @metric("relevance_mass", cite="Wang et al. 2020 (energy-based pointing game); Arras et al. 2022")
@@ -20,7 +21,7 @@ class RelevanceMass:
     """
 
     needs_region: ClassVar[bool] = True
-    polarity: ClassVar[Polarity] = "positive"
+    polarity: ClassVar[Polarity] = POLARITY
 
     @property
     def scores(self) -> Mapping[str, ScoreInfo]:
@@ -29,8 +30,8 @@ class RelevanceMass:
 
     def __call__(self, case: Case) -> Result:
         """One value a picture."""
-        found = check(case, self.polarity)
+        found = view(case).found
         # A constant map weighs all pixels alike, whatever its constant: the area fraction.
-        weights = torch.where(found.constant[:, None, None], found.content.double(), found.saliency.double())
-        inside, total = (weights * found.region).sum((1, 2)), weights.sum((1, 2))
+        weights = torch.where(found.constant[:, None, None], found.content.to(found.saliency.dtype), found.saliency)
+        inside, total = (w.sum((1, 2), dtype=torch.float64) for w in (weights.masked_fill(~found.region, 0), weights))
         return conclude(found, {"relevance_mass": inside / total})

@@ -12,11 +12,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,7 +45,9 @@ def fill(study: Study, store: Store, progress: Progress, *, workers: int | None 
     stop = context.Event()
     with contextlib.ExitStack() as stack:
         with _interrupts_wait(), _without_main():
-            events = stack.enter_context(context.Manager()).Queue()
+            manager = SyncManager(ctx=context)
+            manager.start(_follow_parent)
+            events = stack.enter_context(manager).Queue()
             before = set(multiprocessing.active_children())
             pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(events, stop))
             jobs = {pool.submit(_work, part, str(store.root)) for part in parts}
@@ -155,9 +159,22 @@ _busy = False
 def _start(events: Any, stop: Any) -> None:
     global _events, _stop  # set once when a worker starts
     _events, _stop = events, stop
+    _follow_parent()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _follow_parent() -> None:
+    """Nobody would collect the work of an orphan: it ends when the calling process was killed."""
+
+    def wait_for_its_end() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
 
 
 def _interrupt(*_: Any) -> None:

@@ -29,7 +29,7 @@ SECTIONS = (
     ("scores", "Do the heatmaps show what the model uses?", ("scores",)),
     ("comparisons", "Comparisons on the same films", ("against_chance", "between_classifiers")),
     ("sets", "Do retrained twins agree?", ()),
-    ("cost", "What it cost", ("cost",)),
+    ("cost", "What it cost, and in which numerical mode", ("modes", "cost")),
     ("left-out", "What could not be scored", ("left_out",)),
 )
 

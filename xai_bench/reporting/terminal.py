@@ -10,7 +10,13 @@ from rich.console import Console
 from xai_bench.reporting.table import Table, to_rich
 
 WIDTH = 118
-SHORT = ("classifiers", "scores", "retrain", "left_out")  # tables of the short view, by the beginning of their names
+SHORT = (
+    "classifiers",
+    "scores",
+    "retrain",
+    "modes",
+    "left_out",
+)  # tables of the short view, by the beginning of their names
 
 
 def show(tables: Sequence[Table], *, story: Sequence[Any] = (), console: Console | None = None) -> None:

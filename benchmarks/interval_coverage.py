@@ -1,4 +1,6 @@
-"""How often the 95 % intervals hold the truth, and how often the tests cry wolf: `python benchmarks/coverage.py`.
+"""How often the 95 % intervals hold the truth, and how often the tests cry wolf.
+
+    python benchmarks/interval_coverage.py
 
 Its last output:
 
