@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xai_bench import _torchvision_ops, doctor
-from xai_bench.environment import environment, package_version
+from xai_bench.environment import bfloat16_unit, environment, package_version
 from xai_bench.registry import REGISTRIES
 
 
@@ -63,3 +63,9 @@ def test_doctor_says_that_no_compiler_was_found(monkeypatch: pytest.MonkeyPatch)
     assert any(line.startswith("no C++ compiler was found") for line in doctor.findings())
     monkeypatch.setenv("CXX", "/bin/sh")
     assert not any(line.startswith("no C++ compiler was found") for line in doctor.findings())
+
+
+def test_a_torch_that_cannot_tell_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert bfloat16_unit() == ""

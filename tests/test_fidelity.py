@@ -30,7 +30,7 @@ FAST = Mode("bfloat16")
 def half_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on how fast this machine is."""
     monkeypatch.setattr(fidelity, "forward_seconds", lambda _c, engine, _s, _n: 1.0 if engine.mode == Mode() else 0.5)
-    monkeypatch.setattr(fidelity, "cpu_bfloat16", lambda: True)
+    monkeypatch.setattr(fidelity, "bfloat16_unit", lambda: "AMX")
 
 
 class Steep(nn.Module):
@@ -170,6 +170,9 @@ def test_a_study_with_auto_says_which_mode_ran(side_films: Fixed, side_classifie
     assert (check["method"], check["mode"], check["films"]) == ("probe", "bfloat16", 4)
     assert modes["probe"] == (["bfloat16"] if check["passed"] else ["float32"])
     assert set(exact.rows["mode"]) == {"float32"} and exact.modes.empty
+    cost = run.costs[run.costs.kind == "modes"].set_index("explainer").evaluations
+    # Direct calls the model by itself: two films' batches are tried, and nothing else.
+    assert cost["probe"] > cost["direct"] > 0 and "modes" not in set(exact.costs.kind)
     assert mode_tables(exact) == []
     (table,) = mode_tables(run)
     assert [c.text for c in table.groups[0].rows[0]][:2] == ["probe", "bfloat16"]

@@ -1,29 +1,17 @@
-"""Progress of methods that ask the engine, and what of an engine is put back."""
+"""An engine is lent to a classifier, and what was there before comes back."""
 
 from pathlib import Path
 
 import pytest
 
 from xai_bench.engine import Mode
-from xai_bench.modes import Meter, engaged, running
+from xai_bench.modes import engaged, running
 from xai_bench.pictures import Pictures
-from xai_bench.progress import Progress
+from xai_bench.progress import Meter, Progress
 from xai_bench.score_cache import ScoreCache
 from xai_bench.store import Store
 from xai_bench.testing import tiny_classifier
 from xai_bench.workbench import Model, Workbench
-
-
-def test_a_meter_ends_where_it_should_whatever_was_known_before() -> None:
-    seen: list[int] = []
-    meter = Meter(seen.append, 10)
-    meter.answers(7)
-    meter.answers(8)
-    meter.pictures(2)  # five were known
-    meter.pictures(3)  # all were known
-    meter.answers(10)
-    meter.pictures(1)
-    assert sum(seen) == 60
 
 
 def test_an_engine_is_lent(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from xai_bench.progress import Progress
+from xai_bench.progress import Meter, Progress
 
 
 @pytest.fixture
@@ -79,3 +79,15 @@ def test_lines_are_not_wrapped_and_not_read_as_markup(capsys: pytest.CaptureFixt
     line = "note: 3 films of [red]class[/red] have no patient, " + "and so on " * 20 + "end."
     Progress().say(line)
     assert capsys.readouterr().err == line + "\n"
+
+
+def test_a_meter_ends_where_it_should_whatever_was_known_before() -> None:
+    seen: list[int] = []
+    meter = Meter(seen.append, 10)
+    meter.answers(7)
+    meter.answers(8)
+    meter.pictures(2)  # five were known
+    meter.pictures(3)  # all were known
+    meter.answers(10)
+    meter.pictures(1)
+    assert sum(seen) == 60

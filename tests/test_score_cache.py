@@ -1,5 +1,6 @@
 """Kept answers: found again bitwise, bounded, and safe to lose."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,22 @@ def test_it_is_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
     for i in range(40):
         bits, values = rows(50, 8, i)
         cache.put([f"picture {i}"] * 50, bits, values)
-        assert cache._bytes <= 20_000 + 50 * 20
+        assert cache._bytes <= 20_000 + 50 * 350
     cache.flush()
     assert sum(p.stat().st_size for p in tmp_path.iterdir()) <= 20_000
     bits, values = rows(50, 8, 39)
     assert ScoreCache(tmp_path, limit=20_000).get(["picture 39"] * 50, bits)[0].all()
+
+
+def test_the_bound_in_memory_is_that_of_the_process() -> None:
+    """Many small answers take far more than their bytes."""
+    cache, limit = ScoreCache(limit=4_000_000), 4_000_000
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for i in range(40):
+        bits, values = rows(1000, 8, i)
+        cache.put([f"picture {i}"] * 1000, bits, values)
+        del bits, values
+    kept = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 0.4 * limit < kept < 1.1 * limit

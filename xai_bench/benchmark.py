@@ -15,8 +15,7 @@ from xai_bench.cells import BLOCK, Maps, Question, chosen_classes, maps, predict
 from xai_bench.engine import Mode
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.models import models, samples_by_split
-from xai_bench.modes import CHECKS, engaged
-from xai_bench.modes import Chosen as ChosenMode
+from xai_bench.modes import CHECKS, ChosenMode, engaged
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
 from xai_bench.run import Run
@@ -59,8 +58,9 @@ class Collected:
     modes: dict[tuple[str, int, str], pd.DataFrame] = field(default_factory=dict)
 
     def checked(self, model: Model, what: str, chosen: ChosenMode) -> None:
-        """The checks that led to a numerical mode, once for each method and classifier."""
-        if len(chosen.checks):
+        """The checks that led to a numerical mode, and what they cost; once for each method and classifier."""
+        if chosen.receipt and (model.name, model.replicate, what) not in self.modes:
+            self.cost("modes", model, chosen.receipt, what)
             who: dict[str, Any] = {"classifier": model.name, "replicate": model.replicate, "method": what}
             self.modes[model.name, model.replicate, what] = chosen.checks.assign(**who)[[*who, *CHECKS]]
 

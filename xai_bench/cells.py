@@ -18,8 +18,9 @@ from xai_bench.errors import Unfit
 from xai_bench.fidelity import grid_probe
 from xai_bench.imputers.blur import Blur
 from xai_bench.inputs import Picture, to_batch, to_region
-from xai_bench.modes import Chosen, Meter, choose, running
+from xai_bench.modes import ChosenMode, choose, running
 from xai_bench.pictures import pad
+from xai_bench.progress import Meter
 from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
 from xai_bench.saliency import upsample
 from xai_bench.samples import RegionKey
@@ -105,7 +106,7 @@ class Maps:
     requests: tuple[Request, ...]
     saliency: Tensor
     receipt: Mapping[str, Any]
-    chosen: Chosen
+    chosen: ChosenMode
 
 
 def maps(
@@ -157,7 +158,7 @@ class Scores:
     rows: pd.DataFrame
     curves: pd.DataFrame
     receipt: Mapping[str, Any]
-    chosen: Chosen
+    chosen: ChosenMode
 
 
 @dataclass(frozen=True)

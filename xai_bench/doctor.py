@@ -9,23 +9,21 @@ import shutil
 import torch
 
 from xai_bench import _torchvision_ops
-from xai_bench.environment import environment
+from xai_bench.environment import bfloat16_unit, environment
 from xai_bench.registry import REGISTRIES
 
-
-def _bfloat16() -> str:
-    if torch.cpu._is_amx_tile_supported():
-        return "AMX, several times as fast as float32; try precision = auto"
-    if torch.cpu._is_avx512_bf16_supported():
-        return "AVX-512, faster than float32; try precision = auto"
-    return "not in hardware, precision = auto stays in float32"
+BFLOAT16 = {
+    "AMX": "AMX, several times as fast as float32; try precision = auto",
+    "AVX-512": "AVX-512, faster than float32; try precision = auto",
+    "": "not in hardware, precision = auto stays in float32",
+}
 
 
 def findings() -> list[str]:
     """One line a finding, the odd ones with a remedy."""
     lines = [f"{name}: {value}" for name, value in environment().items()]
     lines.append(f"cores: {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
-    lines.append(f"bfloat16 on this processor: {_bfloat16()}")
+    lines.append(f"bfloat16 on this processor: {BFLOAT16[bfloat16_unit()]}")
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         lines.append("no C++ compiler was found: `compile = true` needs one on a CPU, such as g++")
     if _torchvision_ops.STUBBED:

@@ -19,6 +19,14 @@ def package_version(name: str) -> str:
         return "absent"
 
 
+def bfloat16_unit() -> str:
+    """What of this processor multiplies in bfloat16: `AMX`, `AVX-512`, or nothing, where it would be slow."""
+    for name, test in (("AMX", "_is_amx_tile_supported"), ("AVX-512", "_is_avx512_bf16_supported")):
+        if getattr(torch.cpu, test, bool)():  # older versions of torch cannot tell
+            return name
+    return ""
+
+
 @functools.cache
 def environment() -> dict[str, str | int | bool]:
     """Versions and hardware, without the machine's name."""

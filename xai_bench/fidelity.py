@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.engine import Engine, Mode
-from xai_bench.perturbation import Scene, evaluate_all
+from xai_bench.environment import bfloat16_unit
+from xai_bench.perturbation import Scene, evaluate_all, grid
 from xai_bench.pictures import pad
 from xai_bench.protocols import Batch, Imputer
 from xai_bench.saliency import constant, spearman
@@ -58,14 +59,9 @@ def candidates(classifier: Classifier, compiled: bool) -> list[Mode]:
     found = [Mode("float32", compile=True)] if compiled else []
     if device == "cuda":
         found = [Mode("float16", compiled), *found]
-    if (device == "cuda" and torch.cuda.is_bf16_supported()) or (device == "cpu" and cpu_bfloat16()):
+    if (device == "cuda" and torch.cuda.is_bf16_supported()) or (device == "cpu" and bfloat16_unit()):
         found = [Mode("bfloat16", compiled), *found]
     return found
-
-
-def cpu_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16 by itself (AMX or AVX-512); elsewhere it would be slower."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def best_mode(
@@ -105,8 +101,7 @@ def grid_probe(imputer: Imputer) -> Explain:
 
     def explain(classifier: Classifier, batch: Batch) -> Float[Tensor, "b h w"]:
         _, _, h, w = batch.images.shape
-        row, column = (torch.arange(n) * CELLS // n for n in (h, w))
-        labels = (row[:, None] * CELLS + column).expand(len(batch), -1, -1)
+        labels = grid(h, w, CELLS).expand(len(batch), -1, -1)
         keep = torch.cat([torch.ones(1, CELLS**2, dtype=torch.bool), ~torch.eye(CELLS**2, dtype=torch.bool)])
         scores = evaluate_all(classifier, Scene.of(batch, labels, imputer), keep.expand(len(batch), -1, -1))
         return (scores[:, :1] - scores[:, 1:]).view(-1, CELLS, CELLS)
@@ -135,14 +130,12 @@ def _run(classifier: Classifier, engine: Engine, mode: Mode, batch: Batch, expla
 
 def _speed(classifier: Classifier, engine: Engine, mode: Mode, shape: Sequence[int]) -> float:
     """How many times faster than float32 the forward pass is; both are timed in turns, the machine may be busy."""
-    best, was = {Mode(): float("inf"), mode: float("inf")}, engine.mode
-    try:
-        for _ in range(ROUNDS):
-            for engine.mode in best:
-                best[engine.mode] = min(best[engine.mode], forward_seconds(classifier, engine, shape, 1))
-    finally:
-        engine.mode = was
-    return best[Mode()] / best[mode]
+    plain, fast = (replace(engine, mode=m) for m in (Mode(), mode))
+    times = [
+        (forward_seconds(classifier, plain, shape, 1), forward_seconds(classifier, fast, shape, 1))
+        for _ in range(ROUNDS)
+    ]
+    return min(slow for slow, _ in times) / min(quick for _, quick in times)
 
 
 def _classes(classifier: Classifier, logits: Float[Tensor, "b classes"]) -> Iterator[tuple[int, ...]]:

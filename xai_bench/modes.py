@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,26 @@ from xai_bench.code_version import code_version
 from xai_bench.engine import Engine, Mode
 from xai_bench.fidelity import FILMS, Explain, best_mode, candidates
 from xai_bench.inputs import to_batch
-from xai_bench.progress import Advance
+from xai_bench.progress import Meter
 from xai_bench.seeding import numpy_generator
 from xai_bench.spec import spec_of
 from xai_bench.store import write_frame
 from xai_bench.targets import Request
-from xai_bench.workbench import Model, Workbench
+from xai_bench.workbench import Counter, Model, Workbench
 
 CHECKS = ["mode", "films", "same", "lowest", "speed", "passed"]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A mode, and the checks that led to it: a table with the columns of CHECKS, empty where nothing was checked."""
+class ChosenMode:
+    """A mode, and the checks that led to it: a table with the columns of CHECKS, empty where nothing was checked.
+
+    `receipt` says what the checks cost; empty where there were none.
+    """
 
     mode: Mode
     checks: pd.DataFrame
+    receipt: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> list[Any]:
@@ -39,15 +43,15 @@ class Chosen:
 
 def choose(
     bench: Workbench, model: Model, plugin: Any, explain: Explain, parts: Mapping[str, Any], films: Sequence[Request]
-) -> Chosen:
+) -> ChosenMode:
     """The mode for a plugin that asks the engine; `explain` makes the maps that are compared, `parts` identify them.
 
     A plugin that declares no `evaluations` does not ask the engine and runs in float32.
     """
     if not hasattr(plugin, "evaluations"):
-        return Chosen(Mode(), pd.DataFrame(columns=CHECKS))
+        return ChosenMode(Mode(), pd.DataFrame(columns=CHECKS))
     if bench.precision != "auto":
-        return Chosen(Mode(bench.precision, bench.compile), pd.DataFrame(columns=CHECKS))
+        return ChosenMode(Mode(bench.precision, bench.compile), pd.DataFrame(columns=CHECKS))
     modes = candidates(model.classifier, bench.compile)
     sample = _sample(films)
     wanted = [(model.pictures.samples[r.picture].digest, r.picture, r.target) for r in sample]
@@ -56,14 +60,17 @@ def choose(
     def compute(folder: Path) -> Mapping[str, Any]:
         pictures = model.pictures.readable([r.picture for r in sample], regions=False)
         batch = to_batch(pictures, [r.target for r in sample]).to(model.classifier.device)
-        _, tried = best_mode(model.classifier, batch, explain, modes)
+        with Counter().on(model.classifier) as count:
+            _, tried = best_mode(model.classifier, batch, explain, modes)
         rows = [[spec_of(f.mode)["fields"], f.films, f.same, f.lowest, f.speed, f.passed] for f in tried]
         write_frame(folder, "checks", pd.DataFrame(rows, columns=CHECKS))
-        return {"pictures": len(sample), "evaluations": 0}
+        return {"pictures": len(sample), "evaluations": count.evaluations}
 
-    checks = bench.cell("modes", key, compute).frame("checks")
+    cell = bench.cell("modes", key, compute)
+    checks = cell.frame("checks")
     passed = [Mode(**fields) for fields, good in zip(checks["mode"], checks.passed, strict=True) if good]
-    return Chosen(passed[0] if passed else Mode(), checks.assign(mode=[str(Mode(**m)) for m in checks["mode"]]))
+    named = checks.assign(mode=[str(Mode(**m)) for m in checks["mode"]])
+    return ChosenMode(passed[0] if passed else Mode(), named, cell.receipt)
 
 
 def _sample(films: Sequence[Request]) -> list[Request]:
@@ -84,25 +91,6 @@ def engaged(bench: Workbench, model: Model) -> Iterator[None]:
         model.classifier.engine = before
         if bench.cache is not None:
             bench.cache.flush()
-
-
-@dataclass
-class Meter:
-    """Tells the progress of a method that asks the engine: `each` answers a picture, though fewer may be new."""
-
-    advance: Advance
-    each: int
-    done: int = 0
-
-    def answers(self, count: int) -> None:
-        """Answers came in."""
-        self.done += count
-        self.advance(count)
-
-    def pictures(self, count: int) -> None:
-        """Pictures are finished: what was known before counts as done."""
-        self.advance(max(0, count * self.each - self.done))
-        self.done = 0
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.code_version import code_version
 from xai_bench.engine import Engine, Stamp, out_of_memory, stamp
 from xai_bench.errors import BadInput
-from xai_bench.protocols import Batch, Imputer
+from xai_bench.protocols import Batch, Imputer, TrainingData
 from xai_bench.spec import digest, spec_of
 
 Score = Literal["probability", "logit"]
 Outcome = Literal["probability", "logit", "predicted"]
 """A score, or whether the target is what its head predicts: 1 or 0; NaN for a raw output, which predicts no class."""
+
+P = TypeVar("P")
 
 KEPT_CLASSES = 16
 """Of models with more classes only the target's answers are kept."""
@@ -96,12 +98,9 @@ class Scene:
         place = first if bool((owner == first).all()) else owner
         labels, shape = self.labels[place], (n, *self.labels.shape[1:])
         shown = keep.gather(1, labels.flatten(1).expand(n, -1))
-        images, background, content = (part[place].expand(n, *part.shape[1:]) for part in self._parts)
+        parts = (self.images, self.background, self.content)
+        images, background, content = (part[place].expand(n, *part.shape[1:]) for part in parts)
         return self.fill(images, background, shown.view(shape), content)
-
-    @property
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.images, self.background, self.content
 
     @cached_property
     def highest(self) -> int:
@@ -176,6 +175,23 @@ def evaluate_all(
     return found.view(b, m)
 
 
+def with_fitted_imputer(plugin: P, training: TrainingData) -> P:
+    """The plugin with its `imputer` fitted on training films, where that learns from them: what its `fit` returns."""
+    imputer = plugin.imputer  # type: ignore[attr-defined]  # every method that hides has one
+    learn = getattr(imputer, "fit", None)
+    return replace(plugin, imputer=learn(training)) if learn else plugin  # type: ignore[type-var]  # a dataclass
+
+
+def grid(height: int, width: int, cells: int) -> Int[Tensor, "h w"]:
+    """The cell of each pixel of a `cells` x `cells` grid, numbered row by row; pixel centers decide.
+
+    >>> grid(2, 4, 2).tolist()
+    [[0, 0, 1, 1], [2, 2, 3, 3]]
+    """
+    row, column = (((torch.arange(n) + 0.5) * cells / n).long() for n in (height, width))
+    return row[:, None] * cells + column[None]
+
+
 def _distinct(owner: Int[Tensor, n], keep: Bool[Tensor, "n players"]) -> tuple[Int[Tensor, k], Int[Tensor, n]]:
     """The first of all equal questions in their order, and for each question its place among them."""
     if not len(owner):
@@ -194,7 +210,7 @@ def _answers(
 ) -> Float[Tensor, "n k"]:
     """Logits of all classes, or, where there are many, the target's logit, probability and whether it is predicted."""
     now = stamp(classifier)
-    context = engine.context(classifier, scene.images.shape[1:], now) if engine.cache is not None else None
+    context = _context(classifier, engine, scene, now) if engine.cache is not None else None
     # Without a context this model's rows depend on their companions: what is kept would not be what is computed.
     if engine.cache is None or context is None:
         return _compute(classifier, engine, scene, (owner, keep), now)
@@ -215,6 +231,21 @@ def _answers(
         values = np.zeros((len(names), host.shape[1]), np.float32) if values is None else values
         values[missing] = host
     return torch.from_numpy(values).to(scene.images.device)
+
+
+def _context(classifier: Classifier, engine: Engine, scene: Scene, now: Stamp) -> str | None:
+    while True:
+        try:
+            return engine.context(classifier, scene.images.shape[1:], now)
+        except (RuntimeError, MemoryError) as error:
+            _make_room(engine, error)
+
+
+def _make_room(engine: Engine, error: Exception) -> None:
+    """Halve the batch where memory ran out; any other error goes on."""
+    if not out_of_memory(error) or engine.batch_size == 1:
+        raise error
+    engine.halve()
 
 
 def _compute(
@@ -238,9 +269,7 @@ def _compute(
                 logits = classifier(_padded(pictures, size))[: stop - start]
                 answers[start:stop] = _kept(classifier, logits, scene.targets[whose])
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or size == 1:
-                    raise
-                engine.halve()
+                _make_room(engine, error)
                 continue
             engine.advance(stop - start)
             start = stop

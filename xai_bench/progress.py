@@ -82,3 +82,22 @@ class Progress:
                 print(f"{description}: {done}/{total}, {now - start:.0f} s", file=sys.stderr, flush=True)
 
         return advance
+
+
+@dataclass
+class Meter:
+    """Tells the progress of a method that asks the engine: `each` answers a picture, though fewer may be new."""
+
+    advance: Advance
+    each: int
+    done: int = 0
+
+    def answers(self, count: int) -> None:
+        """Answers came in."""
+        self.done += count
+        self.advance(count)
+
+    def pictures(self, count: int) -> None:
+        """Pictures are finished: what was known before counts as done."""
+        self.advance(max(0, count * self.each - self.done))
+        self.done = 0

@@ -24,6 +24,9 @@ from safetensors.numpy import load, save
 LENGTH = 16
 """Bytes of a coalition's key: short coalitions stand as they are, longer ones by a hash."""
 
+OVERHEAD = 300
+"""Bytes that an answer takes in memory beside its key and values: a dictionary's place, two Python objects."""
+
 Answers = dict[bytes, NDArray[np.float32]]
 
 
@@ -60,7 +63,7 @@ class ScoreCache:
             if key not in answers:
                 answers[key] = value.copy()
                 self._changed.add(name)
-                self._bytes += len(key) + value.nbytes
+                self._bytes += _size(key, value)
         while self._bytes > self.limit and len(self._kept) > 1:
             self._forget(next(iter(self._kept)))
 
@@ -76,13 +79,13 @@ class ScoreCache:
             self._kept.move_to_end(name)
         else:
             self._kept[name] = self._read(name)
-            self._bytes += sum(len(k) + v.nbytes for k, v in self._kept[name].items())
+            self._bytes += sum(_size(k, v) for k, v in self._kept[name].items())
         return self._kept[name]
 
     def _forget(self, name: str) -> None:
         if name in self._changed:
             self._write(name)
-        self._bytes -= sum(len(k) + v.nbytes for k, v in self._kept.pop(name).items())
+        self._bytes -= sum(_size(k, v) for k, v in self._kept.pop(name).items())
 
     def _file(self, name: str) -> Path | None:
         key = hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -97,7 +100,7 @@ class ScoreCache:
             keys, values = found["keys"], found["values"]
         except (OSError, KeyError, safetensors.SafetensorError):  # absent or damaged: it is computed again
             return {}
-        return {bytes(key): value for key, value in zip(keys, values, strict=False)}
+        return {bytes(key): value.copy() for key, value in zip(keys, values, strict=False)}
 
     def _write(self, name: str) -> None:
         self._changed.discard(name)
@@ -127,6 +130,10 @@ class ScoreCache:
                     break
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def _size(key: bytes, value: NDArray[np.float32]) -> int:
+    return len(key) + value.nbytes + OVERHEAD
 
 
 def _keys(bits: UInt8[NDArray[np.uint8], "n bytes"]) -> list[bytes]:

@@ -20,8 +20,7 @@ from xai_bench.fidelity import best_mode, candidates, grid_probe
 from xai_bench.images import read_image
 from xai_bench.imputers.blur import Blur
 from xai_bench.inputs import read_picture, to_batch
-from xai_bench.modes import Meter
-from xai_bench.progress import Progress
+from xai_bench.progress import Meter, Progress
 from xai_bench.protocols import Batch, Traits
 from xai_bench.saliency import upsample
 from xai_bench.samples import Sample

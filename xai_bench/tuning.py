@@ -10,7 +10,7 @@ import torch
 
 from xai_bench.classifiers.checkpoint import bare, load_checkpoint
 from xai_bench.classifiers.classifier import Classifier, untouched
-from xai_bench.engine import Engine, Mode, out_of_memory
+from xai_bench.engine import Engine, out_of_memory
 from xai_bench.study import Checkpoint, Given, Study, Trained
 
 SLACK = 1.03
@@ -26,14 +26,14 @@ class Tuned:
     seconds: Mapping[int, float]
 
 
-def tune(classifier: Classifier, mode: Mode | None = None, sizes: Sequence[int] = ()) -> Tuned:
+def tune(classifier: Classifier, sizes: Sequence[int] = ()) -> Tuned:
     """The smallest batch that is nearly as fast as the fastest, by the best of a few forward passes of each size."""
     resize = classifier.reader.resize
     asked = sizes or (ON_GPU if classifier.device.type == "cuda" else ON_CPU)
     found: dict[int, float] = {}
     for size in asked:
         try:
-            found[size] = forward_seconds(classifier, Engine(mode or Mode(), size), (1, resize.height, resize.width))
+            found[size] = forward_seconds(classifier, Engine(batch_size=size), (1, resize.height, resize.width))
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or not found:
                 raise

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_bench.errors import BadInput, Unfit
+from xai_bench.perturbation import grid
 from xai_bench.protocols import Batch
 from xai_bench.seeding import derive
 
@@ -48,16 +49,6 @@ def players(batch: Batch, segmentation: str) -> Int[Tensor, "b h w"]:
         repeats = i > 0 and torch.equal(image, batch.images[i - 1])  # a padded batch repeats its last picture
         found.append(found[-1] if repeats else torch.from_numpy(superpixels(image, segmentation)))
     return torch.stack(found).to(batch.images.device)
-
-
-def grid(height: int, width: int, cells: int) -> Int[Tensor, "h w"]:
-    """The cell of each pixel, numbered row by row; pixel centers decide, as in nearest upsampling.
-
-    >>> grid(2, 4, 2).tolist()
-    [[0, 0, 1, 1], [2, 2, 3, 3]]
-    """
-    row, col = (((torch.arange(n) + 0.5) * cells / n).long() for n in (height, width))
-    return row[:, None] * cells + col[None]
 
 
 def superpixels(image: Float[Tensor, "c h w"], algorithm: str) -> Int[NDArray[np.int64], "h w"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import comb
 from typing import ClassVar, Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.blur import Blur
-from xai_bench.perturbation import Scene, Score, evaluate
+from xai_bench.perturbation import Scene, Score, evaluate, with_fitted_imputer
 from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
 from xai_bench.seeding import generator
@@ -54,8 +54,7 @@ class KernelShap:
 
     def fit(self, classifier: Classifier, training: TrainingData) -> KernelShap:
         """Fit the imputer, where it learns from training films."""
-        learn = getattr(self.imputer, "fit", None)
-        return self if learn is None else replace(self, imputer=learn(training))
+        return with_fitted_imputer(self, training)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         labels = players(batch, self.segmentation)

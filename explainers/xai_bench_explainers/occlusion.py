@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -13,10 +13,9 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.zero import Zero
-from xai_bench.perturbation import Scene, Score, evaluate_all
+from xai_bench.perturbation import Scene, Score, evaluate_all, grid, with_fitted_imputer
 from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
-from xai_bench_explainers._players import grid
 
 
 @explainer("occlusion", cite="Zeiler & Fergus 2014")
@@ -42,8 +41,7 @@ class Occlusion:
 
     def fit(self, classifier: Classifier, training: TrainingData) -> Occlusion:
         """Fit the imputer, where it learns from training films."""
-        learn = getattr(self.imputer, "fit", None)
-        return self if learn is None else replace(self, imputer=learn(training))
+        return with_fitted_imputer(self, training)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         b, _, h, w = batch.images.shape

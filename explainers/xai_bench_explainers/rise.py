@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.zero import Zero
-from xai_bench.perturbation import Scene, Score, evaluate_all
+from xai_bench.perturbation import Scene, Score, evaluate_all, with_fitted_imputer
 from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
 from xai_bench.seeding import generator
@@ -69,8 +69,7 @@ class Rise:
 
     def fit(self, classifier: Classifier, training: TrainingData) -> Rise:
         """Fit the imputer, where it learns from training films."""
-        learn = getattr(self.imputer, "fit", None)
-        return self if learn is None else replace(self, imputer=learn(training))
+        return with_fitted_imputer(self, training)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         h, w = batch.images.shape[-2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import ClassVar, Literal, NamedTuple
@@ -17,7 +17,7 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.box_blur import BoxBlur
-from xai_bench.perturbation import Scene, Score, evaluate
+from xai_bench.perturbation import Scene, Score, evaluate, with_fitted_imputer
 from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
 from xai_bench_explainers._trees import Tree, anatomical, halved
@@ -56,8 +56,7 @@ class ShapPartition:
 
     def fit(self, classifier: Classifier, training: TrainingData) -> ShapPartition:
         """Fit the imputer, where it learns from training films."""
-        learn = getattr(self.imputer, "fit", None)
-        return self if learn is None else replace(self, imputer=learn(training))
+        return with_fitted_imputer(self, training)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         trees, labels = halved(batch) if self.hierarchy == "halving" else anatomical(batch)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.blur import Blur
-from xai_bench.perturbation import Scene, Score, evaluate_all
+from xai_bench.perturbation import Scene, Score, evaluate_all, with_fitted_imputer
 from xai_bench.protocols import Case, Imputer, Reason, Result, TrainingData
 from xai_bench_metrics._contract import Checked, Polarity, check
 
@@ -68,8 +68,7 @@ class HiddenCells(ABC):
 
     def fit(self, classifier: Classifier, training: TrainingData) -> "HiddenCells":
         """Fit the imputer on training films, where it learns from them."""
-        learn = getattr(self.imputer, "fit", None)
-        return replace(self, imputer=learn(training)) if learn else self
+        return with_fitted_imputer(self, training)
 
     def __call__(self, case: Case) -> Result:
         """Scores of each picture."""

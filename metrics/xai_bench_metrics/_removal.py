@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.blur import Blur
-from xai_bench.perturbation import Outcome, Scene, Score, evaluate_scores
+from xai_bench.perturbation import Outcome, Scene, Score, evaluate_scores, with_fitted_imputer
 from xai_bench.protocols import Case, Imputer, Result, Saliency, TrainingData
 from xai_bench.seeding import generator
 from xai_bench_metrics._contract import Checked, Polarity, check
@@ -66,8 +66,7 @@ class Removal(ABC):
 
     def fit(self, classifier: Classifier, training: TrainingData) -> "Removal":
         """Fit the imputer on training films, where it learns from them."""
-        learn = getattr(self.imputer, "fit", None)
-        return replace(self, imputer=learn(training)) if learn else self
+        return with_fitted_imputer(self, training)
 
     def __call__(self, case: Case) -> Result:
         """Scores and curves of each picture."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.imputers.zero import Zero
-from xai_bench.perturbation import Scene, evaluate_all
+from xai_bench.perturbation import Scene, evaluate_all, with_fitted_imputer
 from xai_bench.protocols import Case, Imputer, Reason, Result, ScoreInfo, TrainingData
 from xai_bench.registry import metric
 from xai_bench_metrics._contract import BAD_MODEL, Checked, Polarity, check, conclude
@@ -86,8 +86,7 @@ class AverageDrop:
 
     def fit(self, classifier: Classifier, training: TrainingData) -> "AverageDrop":
         """Fit the imputer on training films, where it learns from them."""
-        learn = getattr(self.imputer, "fit", None)
-        return replace(self, imputer=learn(training)) if learn else self
+        return with_fitted_imputer(self, training)
 
     def __call__(self, case: Case) -> Result:
         """Scores of each picture."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from xai_bench.protocols import Case, Result, ScoreInfo
 from xai_bench.registry import metric
 from xai_bench_metrics._contract import NO_SPACING, Checked, Polarity, check, conclude, millimeters
+from xai_bench_metrics.pointing_game import row_gap
 
 CHUNK = 1 << 10  # peaks at a time, so that their candidates stay in cache: a constant map has as many as pixels
 
@@ -71,7 +72,9 @@ def _peak_distance(found: Checked, units: Float[Tensor, "b u 2"]) -> Float[Tenso
     """
     values = found.saliency.masked_fill(~found.content, -1)
     peaks = values == values.amax((1, 2), keepdim=True)
-    gap = _row_gap(found.region).transpose(1, 2).contiguous()  # a peak's candidates side by side
+    gap = row_gap(found.region)
+    gap = gap.float().masked_fill(gap >= gap.shape[2], torch.inf)  # rows without region
+    gap = gap.transpose(1, 2).contiguous()  # a peak's candidates side by side
     every, squares = torch.arange(gap.shape[2], device=gap.device), units**2
     nearest = []
     for n, row, column in (some.unbind(1) for some in torch.split(peaks.nonzero(), CHUNK)):
@@ -82,11 +85,3 @@ def _peak_distance(found: Checked, units: Float[Tensor, "b u 2"]) -> Float[Tenso
     empty = torch.zeros(peaks.shape, dtype=torch.float64, device=gap.device)
     total = [empty.masked_scatter(peaks, each).sum((1, 2)) for each in torch.cat(nearest).unbind(1)]
     return torch.stack(total, 1) / peaks.sum((1, 2))[:, None]
-
-
-def _row_gap(region: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    """Columns from each pixel to the nearest pixel of the region in its row; infinite in rows that have none."""
-    columns = torch.arange(region.shape[2], dtype=torch.float32, device=region.device).expand(region.shape)
-    before = columns.masked_fill(~region, -torch.inf).cummax(2).values
-    after = columns.masked_fill(~region, torch.inf).flip(2).cummin(2).values.flip(2)
-    return torch.minimum(columns - before, after - columns)

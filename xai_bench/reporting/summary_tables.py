@@ -105,11 +105,16 @@ def _summary_notes(rows: pd.DataFrame, shown: Sequence[str]) -> list[str]:
 
 def cost_table(run: Run) -> Table:
     """Seconds and counted model evaluations, in all and for each film, of training, maps and scores."""
-    kinds = {"train": "training", "maps": "making maps", "scores": "scoring maps"}
+    kinds = {
+        "train": "training",
+        "modes": "checking numerical modes",
+        "maps": "making maps",
+        "scores": "scoring maps",
+    }
     groups = []
     for kind, heading in kinds.items():
         mine = run.costs[run.costs.kind == kind]
-        by = {"train": "classifier", "maps": "explainer", "scores": "metric"}[kind]
+        by = {"train": "classifier", "scores": "metric"}.get(kind, "explainer")
         lines = tuple(_cost_line(str(name), part) for name, part in mine.groupby(by, sort=False))
         if lines:
             groups.append(Rows(heading, lines))
