@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from xai_bench.backends.local import fill, mark_finished
-from xai_bench.cells import BLOCK, Maps, Question, chosen_classes, maps, predictions, scores
+from xai_bench.cells import BLOCK, Maps, Question, Scores, chosen_classes, maps, predictions, scores
 from xai_bench.engine import Mode
 from xai_bench.errors import BadInput, Unfit
-from xai_bench.models import models, samples_by_split
+from xai_bench.models import models
 from xai_bench.modes import CHECKS, ChosenMode, engaged
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
@@ -25,6 +25,7 @@ from xai_bench.store import Store
 from xai_bench.study import Chosen, Study
 from xai_bench.summaries import evidence_of, summaries
 from xai_bench.targets import Request, class_name, explained_order, requests, rule_of
+from xai_bench.validation import films, tuned
 from xai_bench.workbench import Model, Workbench
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Collected:
     costs: list[dict[str, Any]] = field(default_factory=list)
     models: list[Model] = field(default_factory=list)
     maps: dict[tuple[str, str], list[Maps]] = field(default_factory=dict)
+    learned: set[str] = field(default_factory=set)  # keys of maps of validation films
     modes: dict[tuple[str, int, str], pd.DataFrame] = field(default_factory=dict)
 
     def checked(self, model: Model, what: str, chosen: ChosenMode) -> None:
@@ -105,15 +107,21 @@ def bench_of(study: Study, shelf: Store, progress: Progress) -> Workbench:
     return Workbench(shelf, progress, study.precision, study.compile, ScoreCache(shelf.root / "cache"))
 
 
-def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
-    """Evaluate in this process."""
-    bench = bench_of(study, shelf, progress)
-    splits = samples_by_split(study.dataset)
+def gather(study: Study, bench: Workbench) -> Collected:
+    """Every cell of the study but its summaries, computed in this process where the store has none."""
+    samples = {s.id: s for s in study.dataset.samples(study.split)}
     found = Collected()
     for model in models(study, bench):
         found.models.append(model)
         with engaged(bench, model):
-            _evaluate_model(study, bench, model, splits[study.split], found)
+            _evaluate_model(study, bench, model, samples, found)
+    return found
+
+
+def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
+    """Evaluate in this process."""
+    bench = bench_of(study, shelf, progress)
+    found = gather(study, bench)
     rows = _frame(found.rows, ROWS)
     rows.attrs["schema"] = SCHEMA
     predicted = _frame(found.predictions, PREDICTIONS)
@@ -128,7 +136,7 @@ def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
         models=tuple(found.models),
         maps=found.maps,
         modes=_frame(list(found.modes.values()), [*MODES, *CHECKS]),
-        order=tuple(explained_order(study.dataset, list(splits[study.split].values()), study.seed)),
+        order=tuple(explained_order(study.dataset, study.dataset.samples(study.split), study.seed)),
     )
 
 
@@ -181,7 +189,7 @@ def _who(study: Study, model: Model) -> dict[str, Any]:
     name = getattr(study.dataset, "xai_bench_name", type(study.dataset).__name__)
     return {
         "dataset": name, "split": study.split, "classifier": model.name, "regime": model.regime,
-        "replicate": model.replicate, "train_seed": model.train_seed, "fold": None,
+        "replicate": model.replicate, "train_seed": model.train_seed, "fold": model.fold,
     }  # fmt: skip
 
 
@@ -199,7 +207,7 @@ def _evaluate_explainer(turn: Turn, explainer: Chosen, wanted: Sequence[Request]
             found.checked(model, explainer.label, made.chosen)
             found.maps.setdefault((model.weights, explainer.label), []).append(made)
             found.cost("maps", model, made.receipt, explainer.label)
-        for metric in study.metrics:
+        for metric in study.metrics if not explainer.repeat_of else ():
             label = f"{explainer.label}, {metric.label}"
             rule = rule_of(study, metric.plugin.needs_region)
             question = Question(metric.plugin, rule, study.regions, study.references, label, sample)
@@ -214,15 +222,35 @@ def _evaluate_metric(turn: Turn, explainer: Chosen, made: Maps, question: Questi
     model, found = turn.model, turn.found
     if not any(question.rule in r.rules for r in made.requests):
         return
-    scored = _guarded(partial(scores, turn.bench, model, explainer.plugin, made, question))
-    if isinstance(scored, tuple):
-        found.rows.append(_blamed(who, scored))
+    every = _guarded(partial(_scores, turn, explainer, made, question))
+    if isinstance(every, tuple):
+        found.rows.append(_blamed(who, every))
         return
-    mode = _mode(made.receipt["mode"], scored.receipt["mode"])
-    found.rows.append(_joined(scored.rows, {**who, "mode": mode}, turn.labeled, model))
-    found.checked(model, who["metric"], scored.chosen)
-    found.curves.append(scored.curves.assign(**{k: who[k] for k in ("classifier", "replicate", "explainer", "metric")}))
-    found.cost("scores", model, scored.receipt, explainer.label, who["metric"])
+    for scored in every:
+        mode = _mode(made.receipt["mode"], scored.receipt["mode"])
+        found.rows.append(_joined(scored.rows, {**who, "mode": mode}, turn.labeled, model))
+        found.checked(model, who["metric"], scored.chosen)
+        curved = {k: who[k] for k in ("classifier", "replicate", "explainer", "metric")}
+        found.curves.append(scored.curves.assign(**curved))
+        found.cost("scores", model, scored.receipt, explainer.label, who["metric"])
+
+
+def _scores(turn: Turn, explainer: Chosen, made: Maps, question: Question) -> list[Scores]:
+    """Scores against the films' own regions and, where a summary needs them, against those of other patients."""
+    model, found, label = turn.model, turn.found, f"{explainer.label}, validation films"
+    if hasattr(question.metric, "tune"):
+        wanted = films(turn.study, model, explainer, question.metric)
+        learned, blocks = tuned(turn.bench, model, explainer.plugin, question, wanted)
+        question = replace(question, tuned=learned)
+        for block in blocks:
+            found.checked(model, label, block.chosen)
+            if block.key not in found.learned:
+                found.learned.add(block.key)
+                found.cost("maps", model, block.receipt, explainer.label)
+    asked = [question]
+    if question.metric.needs_region and any(getattr(s, "needs_shuffled", False) for s in turn.study.summaries):
+        asked.append(replace(question, shuffled=True))
+    return [scores(turn.bench, model, explainer.plugin, made, each) for each in asked]
 
 
 def _mode(maps: str, scores: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from xai_bench.anatomy import NO_PLAYERS, needs_players, players_key, without_players
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.code_version import code_version
 from xai_bench.engine import Engine, Mode
@@ -22,8 +23,10 @@ from xai_bench.modes import ChosenMode, choose, running
 from xai_bench.pictures import pad
 from xai_bench.progress import Meter
 from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
+from xai_bench.references import consensus_key, is_wanted
 from xai_bench.saliency import upsample
 from xai_bench.samples import RegionKey
+from xai_bench.shuffled import PREFIX, dependence, explained, partnered
 from xai_bench.spec import digest, spec_of, state_of, with_state
 from xai_bench.store import write_frame, write_tensors
 from xai_bench.targets import Request, offsets
@@ -121,12 +124,15 @@ def maps(
     ready, state = fitted(bench, model, explainer)
     wanted = [(model.pictures.samples[r.picture].digest, r.picture, r.target) for r in block]
     parts = {"plugin": spec_of(explainer), "code": code_version(explainer), "state": state, "weights": model.weights,
-             "batch": model.batch_size}  # fmt: skip
+             "batch": model.batch_size, **players_key(explainer)}  # fmt: skip
     chosen = choose(bench, model, explainer, ready, parts, sample)
     parts |= {"mode": chosen.key, "pictures": wanted}
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        made, each = [], int(getattr(explainer, "evaluations", 1))
+        made, each, players = [], int(getattr(explainer, "evaluations", 1)), needs_players(explainer)
+        films = model.pictures.readable([r.picture for r in block], regions=False, players=True) if players else []
+        if films and all(p.unmarked for p in films):
+            raise Unfit(NO_PLAYERS.text)
         with (
             bench.progress.task(f"{model.label}: {label}", len(block) * each) as advance,
             Counter().on(model.classifier) as count,
@@ -135,9 +141,10 @@ def maps(
             asked = engine.asked
             for start in range(0, len(block), model.batch_size):
                 part = block[start : start + model.batch_size]
-                pictures = model.pictures.readable([r.picture for r in part], regions=False)
+                pictures = model.pictures.readable([r.picture for r in part], regions=False, players=players)
                 batch = pad(to_batch(pictures, [r.target for r in part]), model.batch_size).to(model.classifier.device)
                 made.append(ready(model.classifier, batch)[: len(part)].detach().float().cpu())
+                made[-1][[p.unmarked for p in pictures]] = torch.nan
                 meter.pictures(len(part))
         write_tensors(folder, "maps", {"maps": torch.cat(made)})
         return _spent(count, len(block), engine, chosen.mode if engine.asked > asked else Mode())
@@ -162,10 +169,28 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """A metric that was tuned on validation films: a copy for each region, or why there is none; and their key."""
+
+    metrics: Mapping[str, Metric]
+    problems: Mapping[str, str]
+    key: str
+
+    def __call__(self, region: str, case: Case, names: Iterable[str]) -> Result:
+        """The scores `names` of one case of this region; excluded where the metric could not be tuned for it."""
+        if region in self.metrics:
+            return self.metrics[region](case)
+        missing = torch.full((len(case.batch),), torch.nan)
+        reason = Reason("excluded", f"not tuned: {self.problems[region]}")
+        return Result(dict.fromkeys(names, missing), (reason,) * len(case.batch))
+
+
+@dataclass(frozen=True)
 class Question:
     """What is scored: a metric on the pictures that one target rule asked for, against these regions and references.
 
-    `sample` are the films from which a numerical mode may be chosen.
+    `sample` are the films from which a numerical mode may be chosen. `shuffled`: each film against the regions of its
+    partner. `tuned`: the metric as tuned on validation films.
     """
 
     metric: Metric
@@ -174,20 +199,26 @@ class Question:
     references: tuple[str, ...]
     label: str
     sample: tuple[Request, ...]
+    shuffled: bool = False
+    tuned: Tuned | None = None
 
 
 def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, question: Question) -> Scores:
     """Scores of one block of maps. Raises Unfit where the metric needs regions and no picture has any."""
     ready, state = fitted(bench, model, question.metric)
+    explaining, _ = fitted(bench, model, explainer)  # for metrics that explain again; its state is in the maps' key
     wanted = [n for n, r in enumerate(made.requests) if question.rule in r.rules]
     parts = {"plugin": spec_of(question.metric), "code": code_version(question.metric), "state": state}
+    parts |= players_key(question.metric)
     probed = {**parts, "weights": model.weights, "batch": model.batch_size}
     probe = grid_probe(getattr(ready, "imputer", None) or Blur())
     chosen = choose(bench, model, question.metric, probe, probed, question.sample)
     parts |= {
         "mode": chosen.key, "maps": made.key, "which": wanted,
-        "regions": question.regions, "references": question.references,
+        "regions": question.regions, "references": question.references, **consensus_key(question.references),
     }  # fmt: skip
+    parts |= {"partners": dependence(model.pictures.samples)} if question.shuffled else {}
+    parts |= {"tuned": question.tuned.key} if question.tuned else {}
 
     def compute(folder: Path) -> Mapping[str, Any]:
         rows: list[dict[str, Any]] = []
@@ -201,7 +232,7 @@ def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, que
             asked = engine.asked
             for start in range(0, len(wanted), model.batch_size):
                 part = wanted[start : start + model.batch_size]
-                for key, result in _results(model, explainer, made, part, ready, question):
+                for key, result in _results(model, explaining, made, part, ready, question):
                     rows += _rows(result, [made.requests[n] for n in part], key)
                     curves += _curves(result, [made.requests[n] for n in part], key)
                 meter.pictures(len(part))
@@ -225,28 +256,55 @@ def _results(
     metric: Metric,
     question: Question,
 ) -> Iterator[tuple[RegionKey, Result]]:
-    chosen = [made.requests[n] for n in part]
-    pictures = model.pictures.readable([r.picture for r in chosen], regions=metric.needs_region)
-    batch = pad(to_batch(pictures, [r.target for r in chosen]), model.batch_size).to(model.classifier.device)
+    drawn, players = needs_players(explainer), needs_players(explainer) or needs_players(metric)
+    names = [made.requests[n].picture for n in part]
+    pictures = model.pictures.readable(names, regions=metric.needs_region, players=players)
+    keys = region_keys(pictures, question)
+    if not keys:
+        raise Unfit("no picture has a reference region of this study")
+    shown = partnered(model.pictures, pictures, keys) if question.shuffled else pictures
+    found = cases(model, explainer, made, part, shown, keys)
+    many = getattr(metric, "many", None)
+    if question.tuned:
+        results = [question.tuned(key.name, case, metric.scores) for key, case in zip(keys, found, strict=True)]
+    else:
+        results = many(found) if many else [metric(case) for case in found]
+    missing = [drawn and p.unmarked for p in pictures]
+    for key, result in zip(keys, (without_players(r, missing) for r in results), strict=True):
+        if question.shuffled:
+            yield RegionKey(key.name, PREFIX + key.reference), explained(result, pictures, shown, key)
+        else:
+            yield key, result
+
+
+def cases(
+    model: Model,
+    explainer: Explainer,
+    made: Maps,
+    part: Sequence[int],
+    pictures: Sequence[Picture],
+    keys: Sequence[RegionKey],
+) -> list[Case]:
+    """The maps `part` of a block against each of these regions of their pictures, padded to the model's batch size."""
+    targets = [made.requests[n].target for n in part]
+    batch = pad(to_batch(pictures, targets), model.batch_size).to(model.classifier.device)
     index = torch.tensor([*part, *[part[-1]] * (model.batch_size - len(part))])
     native = made.saliency[index].to(model.classifier.device)
     saliency = upsample(native, (batch.images.shape[-2], batch.images.shape[-1]), Traits.of(explainer).upsampling)
-    keys = _region_keys(pictures, question) if metric.needs_region else [RegionKey("", "")]
-    if not keys:
-        raise Unfit("no picture has a reference region of this study")
-    cases = []
+    found = []
     for key in keys:
         region, state = to_region([*pictures, *[pictures[-1]] * (model.batch_size - len(part))], key)
-        shown = region.to(model.classifier.device) if metric.needs_region else None
-        cases.append(Case(model.classifier, batch, explainer, saliency, shown, state))
-    many = getattr(metric, "many", None)
-    results = many(cases) if many else [metric(case) for case in cases]
-    yield from zip(keys, results, strict=True)
+        shown = region.to(model.classifier.device) if key.name else None
+        found.append(Case(model.classifier, batch, explainer, saliency, shown, state))
+    return found
 
 
-def _region_keys(pictures: Sequence[Picture], question: Question) -> list[RegionKey]:
+def region_keys(pictures: Sequence[Picture], question: Question) -> list[RegionKey]:
+    """The regions and references of these pictures that are asked for; one without a name for a metric without any."""
+    if not question.metric.needs_region:
+        return [RegionKey("", "")]
     found = {k for p in pictures for k in p.regions if k.name in question.regions}
-    return sorted(k for k in found if not question.references or k.reference in question.references)
+    return sorted(k for k in found if is_wanted(k.reference, question.references))
 
 
 def _rows(result: Result, chosen: Sequence[Request], key: RegionKey) -> list[dict[str, Any]]:

@@ -38,18 +38,25 @@ def _module_version(module: str) -> str:
     waiting, seen = [module], {}
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        parsed = None if name in seen else _parsed(name)
+        if parsed is None:
             continue
-        source = _source(name)
-        if source is None:
-            continue
-        tree = ast.parse(source)
-        seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
-        waiting += [m for m in _imports(tree, name) if m.split(".")[0] == own or m.startswith("xai_bench")]
+        seen[name], imports = parsed
+        waiting += [m for m in imports if m.split(".")[0] == own or m.startswith("xai_bench")]
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
 @functools.cache
+def _parsed(module: str) -> tuple[str, tuple[str, ...]] | None:
+    """The hash of a module's own code and the names that it imports; once, as every plugin imports the same core."""
+    source = _source(module)
+    if source is None:
+        return None
+    tree = ast.parse(source)
+    imports = tuple(_imports(tree, module))
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imports
+
+
 def _source(module: str) -> str | None:
     """A module's text; found beside its package's files, because asking Python for it would import its parents."""
     if module == "__main__":  # a plugin that stands in the script itself

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from xai_bench.engine import Engine
+from xai_bench.listing import family_of
 from xai_bench.protocols import Traits
 from xai_bench.study import Checkpoint, Chosen, Given, Study, Trained
 from xai_bench.tuning import forward_seconds, stand_in
@@ -30,23 +31,40 @@ def estimate(study: Study) -> list[Cost]:
     is that of the measured forward pass, shared by one process a core.
     """
     count = len(study.dataset.samples(study.split))
-    speeds = [(_forward_seconds(c, study), len(c.seeds) if isinstance(c, Trained) else 1) for c in study.classifiers]
+    speeds = [(_forward_seconds(c, study), len(c.twins) if isinstance(c, Trained) else 1) for c in study.classifiers]
     models, seconds = sum(n for _, n in speeds), sum(s * n for s, n in speeds)
     shared = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, models))
     costs = []
     for chosen in (*study.explainers, *study.metrics):
         pictures = min(n for n in (count, study.limit, chosen.pictures) if n is not None)
+        if chosen in study.explainers:
+            pictures += _validation_films(study, chosen)
         each = pictures * _evaluations(study, chosen)
         costs.append(Cost(chosen.label, pictures, each * models, each * seconds / shared))
     return [c for c in costs if c.evaluations]
 
 
+def _validation_films(study: Study, explainer: Chosen) -> int:
+    """On how many validation films metrics that are tuned need this explainer's maps."""
+    tuned = [int(getattr(m.plugin, "films", 0)) for m in study.metrics if hasattr(m.plugin, "tune")]
+    if not tuned or explainer.repeat_of:
+        return 0
+    limits = (max(tuned), len(study.dataset.samples("validation")), study.limit, explainer.pictures)
+    return min(n for n in limits if n is not None)
+
+
 def _evaluations(study: Study, chosen: Chosen) -> int:
-    """Model evaluations a picture; a metric looks at the maps of every explainer."""
+    """Model evaluations a picture; a metric looks at the maps of every explainer, and may explain again."""
     if chosen in study.explainers:
-        control = Traits.of(chosen.plugin).family == "control"
-        return 0 if control else int(getattr(chosen.plugin, "evaluations", 1))
-    return int(getattr(chosen.plugin, "evaluations", 0)) * len(study.explainers)
+        return _own_evaluations(chosen)
+    scored, each = [c for c in study.explainers if not c.repeat_of], int(getattr(chosen.plugin, "evaluations", 0))
+    again = family_of(chosen.plugin) == "stability"
+    return sum(each * (_own_evaluations(c) if again else 1) for c in scored)
+
+
+def _own_evaluations(explainer: Chosen) -> int:
+    unasked = 0 if Traits.of(explainer.plugin).family == "control" else 1
+    return int(getattr(explainer.plugin, "evaluations", unasked))
 
 
 def _forward_seconds(entry: Trained | Checkpoint | Given, study: Study) -> float:

@@ -1,18 +1,18 @@
 """From a native film to what a classifier sees: intensity, resizing, batches. Regions are resized with their film."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_bench.errors import BadInput
-from xai_bench.protocols import Batch
+from xai_bench.protocols import Batch, Player, Players
 from xai_bench.samples import Region, RegionKey, RegionState, Sample
 
 
@@ -44,9 +44,11 @@ class Resize:
 
     def mask(self, mask: Bool[Tensor, "h w"]) -> Bool[Tensor, "height width"]:
         """Nearest (pixel centers) resizing of a region."""
-        top, left, h, w = self.box(*mask.shape)
-        small = F.interpolate(mask[None, None].float(), (h, w), mode="nearest-exact")[0, 0] > 0.5
-        return self._pad(small[None], top, left, h, w)[0]
+        return self._nearest(mask)
+
+    def labels(self, labels: Int[Tensor, "h w"]) -> Int[Tensor, "height width"]:
+        """The same of a map of labels; 0 in the padding."""
+        return self._nearest(labels)
 
     def content(self, height: int, width: int) -> Bool[Tensor, "height width"]:
         """True where the film is, False in the padding."""
@@ -64,6 +66,11 @@ class Resize:
             return float("nan"), float("nan")
         _, _, h, w = self.box(height, width)
         return spacing_mm[0] * height / h, spacing_mm[1] * width / w
+
+    def _nearest(self, values: Tensor) -> Tensor:
+        top, left, h, w = self.box(*values.shape)
+        small = F.interpolate(values[None, None].float(), (h, w), mode="nearest-exact")[0, 0].to(values.dtype)
+        return self._pad(small[None], top, left, h, w)[0]
 
     def _pad(self, small: Tensor, top: int, left: int, h: int, w: int) -> Tensor:
         return F.pad(small, (left, self.width - left - w, top, self.height - top - h))
@@ -131,23 +138,48 @@ class Input:
 
 @dataclass(frozen=True)
 class Picture:
-    """A film as a classifier sees it, with its regions at the same size."""
+    """A film as a classifier sees it, with its regions and players at the same size.
+
+    `players` (labels, and who they are) is None where the film was read without; one whose vertebrae are not marked has
+    labels 0 and no players.
+    """
 
     sample: Sample
     image: Float[Tensor, "c h w"]
     content: Bool[Tensor, "h w"]
     spacing_mm: tuple[float, float]
     regions: dict[RegionKey, tuple[RegionState, Bool[Tensor, "h w"] | None]]
+    players: tuple[Int[Tensor, "h w"], Mapping[int, Player]] | None = None
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether it was read with its players and has none."""
+        return self.players is not None and not self.players[1]
 
 
-def read_picture(sample: Sample, reader: Input, *, regions: bool = True) -> Picture:
-    """Read one film and, if asked, its regions. Raises BadInput where a mask does not have the film's size."""
+def read_picture(sample: Sample, reader: Input, *, regions: bool = True, players: bool = False) -> Picture:
+    """Read one film and, if asked, its regions and players. Raises BadInput where one has not the film's size."""
     image, native = reader.read(sample)
     resized: dict[RegionKey, tuple[RegionState, Tensor | None]] = {}
     for key, region in (sample.read_regions() if regions else {}).items():
         resized[key] = (region.state, _resized(sample, key, region, reader.resize, native))
     spacing = reader.resize.spacing(sample.spacing_mm, *native)
-    return Picture(sample, image, reader.resize.content(*native), spacing, resized)
+    marked = _players(sample, reader.resize, native) if players else None
+    return Picture(sample, image, reader.resize.content(*native), spacing, resized, marked)
+
+
+def _players(
+    sample: Sample, resize: Resize, native: tuple[int, int]
+) -> tuple[Int[Tensor, "h w"], Mapping[int, Player]]:
+    found = sample.read_players()
+    if found is None:
+        return torch.zeros(resize.height, resize.width, dtype=torch.int16), {}
+    if found.labels.shape != native:
+        raise BadInput(
+            f"the players of picture {sample.id!r} are {found.labels.shape} pixels, the picture {native}; "
+            "draw them at the picture's own size."
+        )
+    return resize.labels(torch.from_numpy(found.labels)), found.players
 
 
 def _resized(sample: Sample, key: RegionKey, region: Region, resize: Resize, native: tuple[int, int]) -> Tensor | None:
@@ -162,16 +194,21 @@ def _resized(sample: Sample, key: RegionKey, region: Region, resize: Resize, nat
 
 
 def to_batch(pictures: Sequence[Picture], targets: Sequence[int]) -> Batch:
-    """A batch of pictures of one size, each with the index of the logit to explain."""
+    """A batch of pictures of one size, each with the index of the logit to explain; with players if all have them."""
+    players = [p.players for p in pictures if p.players is not None]
     channels = max(p.image.shape[0] for p in pictures)
     return Batch(
         images=torch.stack([p.image.expand(channels, -1, -1) for p in pictures]),
         targets=torch.tensor(targets, dtype=torch.long),
         ids=tuple(p.sample.id for p in pictures),
         content=torch.stack([p.content for p in pictures]),
-        players=None,
+        players=_together(players) if len(players) == len(pictures) else None,
         spacing_mm=torch.tensor([p.spacing_mm for p in pictures], dtype=torch.float32),
     )
+
+
+def _together(each: Sequence[tuple[Int[Tensor, "h w"], Mapping[int, Player]]]) -> Players:
+    return Players(torch.stack([labels for labels, _ in each]).long(), tuple(names for _, names in each))
 
 
 def to_region(pictures: Sequence[Picture], key: RegionKey) -> tuple[Bool[Tensor, "b h w"], tuple[RegionState, ...]]:

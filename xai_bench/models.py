@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from xai_bench.classifiers.training import TrainingSet, accuracy, label_rows, tr
 from xai_bench.code_version import code_version
 from xai_bench.errors import BadInput
 from xai_bench.pictures import Pictures, TrainingFilms
+from xai_bench.references import check_readers
 from xai_bench.samples import Dataset, Head, Sample
 from xai_bench.spec import digest, spec_of
 from xai_bench.splits import refuse_leak
-from xai_bench.study import Checkpoint, Given, Study, Trained
+from xai_bench.study import Checkpoint, Given, Study, Trained, Twin
 from xai_bench.targets import label_targets
 from xai_bench.tuning import stand_in, tune
+from xai_bench.twins import Lesson, lesson, twin_name
 from xai_bench.workbench import Model, Workbench
 
 
@@ -43,10 +46,12 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
     splits = samples_by_split(study.dataset)
     if not splits.get(study.split):
         raise BadInput(f"split {study.split!r} of the dataset holds no film; choose another split or more films.")
+    check_readers(study.references, splits[study.split].values())
 
     @cache
     def films(reader: Any, split: str) -> Pictures:
-        return Pictures(splits[split], reader)
+        read = split in (study.split, "validation")  # where maps are scored, and where thresholds are tuned
+        return Pictures(splits[split], reader, references=study.references if read else ())
 
     for entry in study.classifiers:
         if isinstance(entry, Given):
@@ -54,7 +59,10 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
             training = _films(films(entry.classifier.reader, "train"), entry.classifier.heads, study.regions)
             pictures = films(entry.classifier.reader, study.split)
             key = entry.classifier.identity()
-            yield Model(entry.name, 0, None, "given", entry.classifier, key, pictures, training, size)
+            checked = films(entry.classifier.reader, "validation")
+            yield Model(
+                entry.name, 0, None, "given", entry.classifier, key, pictures, training, size, validation=checked
+            )
         elif isinstance(entry, Checkpoint):
             size = batch_size(study, bench, entry)
             classifier, card = load_checkpoint(Path(entry.checkpoint))
@@ -62,11 +70,13 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
             pictures = films(classifier.reader, study.split)
             regime = (card.get("training") or {}).get("fields", {}).get("regime", "checkpoint")
             key, seed = classifier.weights_hash(), card.get("seed")
-            yield Model(entry.name, 0, seed, regime, classifier, key, pictures, training, size)
+            checked = films(classifier.reader, "validation")
+            yield Model(entry.name, 0, seed, regime, classifier, key, pictures, training, size, validation=checked)
         else:
             own = films if entry.dataset is None else _films_of(entry.dataset, splits)
-            for replicate, seed in enumerate(entry.seeds):
-                yield _trained(study, bench, entry, replicate, seed, own, films(study.reader, study.split))
+            for twin in entry.twins:
+                trained = _trained(study, bench, entry, twin, own, films(study.reader, study.split))
+                yield replace(trained, validation=films(study.reader, "validation"))
 
 
 def batch_size(study: Study, bench: Workbench, entry: Trained | Checkpoint | Given) -> int:
@@ -100,29 +110,34 @@ def _films_of(dataset: Dataset, study_splits: Mapping[str, Mapping[str, Sample]]
     return cache(lambda reader, split: Pictures(own[split], reader))
 
 
-def _films(pictures: Pictures, heads: Sequence[Head], regions: tuple[str, ...]) -> TrainingFilms | None:
+def _films(
+    pictures: Pictures, heads: Sequence[Head], regions: tuple[str, ...], ids: Set[str] | None = None
+) -> TrainingFilms | None:
+    """Films to fit explainers and metrics on, with their true labels: all, or those that a twin has seen."""
     labels = {
-        i: next(iter(targets.values())) for i, s in pictures.samples.items() if (targets := label_targets(heads, s))
+        i: next(iter(targets.values()))
+        for i, s in pictures.samples.items()
+        if (ids is None or i in ids) and (targets := label_targets(heads, s))
     }
     return TrainingFilms(pictures, labels, regions) if labels else None
 
 
-def _trained(
-    study: Study, bench: Workbench, entry: Trained, replicate: int, seed: int, films: Any, tested: Pictures
-) -> Model:
-    learned, checked = films(study.reader, "train"), films(study.reader, "validation")
+def _trained(study: Study, bench: Workbench, entry: Trained, twin: Twin, films: Any, tested: Pictures) -> Model:
+    seed = twin.seed
     heads = study.dataset.heads if entry.dataset is None else entry.dataset.heads
+    learned = lesson(entry, twin, films(study.reader, "train"), heads)
+    checked = lesson(entry, twin, films(study.reader, "validation"), heads, whole=True)
     parts = {
         "architecture": by_content(spec_of(entry.architecture)),
         "training": spec_of(entry.training), "code": [code_version(entry.architecture), code_version(train)],
         "seed": seed, "heads": [spec_of(h) for h in heads], "reader": spec_of(study.reader),
-        "films": [[(s.digest, dict(s.labels)) for s in p.samples.values()] for p in (learned, checked)],
+        "films": [learned.digests, checked.digests],
     }  # fmt: skip
     key = digest(parts)
 
     def compute(folder: Path) -> Mapping[str, Any]:
         data = _training_set(bench, entry.name, heads, learned, checked)
-        name = f"{entry.name}, seed {seed}: training"
+        name = f"{twin_name(entry, twin)}: training"
         with bench.progress.task(name, entry.training.epochs) as advance:
             classifier = train(
                 entry.architecture, entry.training, heads, study.reader, data, seed=seed,
@@ -137,15 +152,17 @@ def _trained(
             "accuracy": accuracy(classifier, data.validation_images, data.validation_labels) if seen else {},
         }
         save_checkpoint(classifier, folder, card)
-        return {"pictures": len(learned.samples), "evaluations": 0}
+        return {"pictures": len(learned.ids), "evaluations": 0}
 
     cell = bench.cell("train", parts, compute)
     classifier, _ = load_checkpoint(cell.folder)
-    training = _films(learned, heads, study.regions)
+    training = _films(learned.pictures, heads, study.regions, set(learned.ids))
     weights = classifier.weights_hash()
     bench.memo[weights] = cell.receipt
     size = batch_size(study, bench, entry)
-    return Model(entry.name, replicate, seed, entry.training.regime, classifier, weights, tested, training, size)
+    parts_of = (twin.part, None) if entry.folds else (None, twin.part)
+    regime = entry.training.regime
+    return Model(entry.name, twin.number, seed, regime, classifier, weights, tested, training, size, *parts_of)
 
 
 def by_content(spec: Any) -> Any:
@@ -162,12 +179,10 @@ def by_content(spec: Any) -> Any:
     return spec
 
 
-def _training_set(
-    bench: Workbench, name: str, heads: Sequence[Head], learned: Pictures, checked: Pictures
-) -> TrainingSet:
+def _training_set(bench: Workbench, name: str, heads: Sequence[Head], learned: Lesson, checked: Lesson) -> TrainingSet:
     parts = []
-    for pictures in (learned, checked):
-        ids = list(pictures.samples)
+    for films in (learned, checked):
+        pictures, ids = films.pictures, films.ids
         with bench.progress.task(f"{name}: reading films", len(ids)) as advance:
             images = []
             for start in range(0, len(ids), 64):
@@ -179,6 +194,6 @@ def _training_set(
         empty = torch.zeros(0, channels, resize.height, resize.width)  # a validation split may hold no film
         parts += [
             torch.stack([p.expand(channels, -1, -1) for p in images]) if images else empty,
-            label_rows(heads, [pictures.samples[i].labels for i in ids]),
+            label_rows(heads, films.labels),
         ]
     return TrainingSet(*parts)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from xai_bench.anatomy import needs_players
 from xai_bench.code_version import code_version
 from xai_bench.engine import Engine, Mode
 from xai_bench.fidelity import FILMS, Explain, best_mode, candidates
@@ -58,7 +59,8 @@ def choose(
     key = {**parts, "films": wanted, "modes": [spec_of(m) for m in modes], "check": code_version(best_mode)}
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        pictures = model.pictures.readable([r.picture for r in sample], regions=False)
+        players = needs_players(plugin)
+        pictures = model.pictures.readable([r.picture for r in sample], regions=False, players=players)
         batch = to_batch(pictures, [r.target for r in sample]).to(model.classifier.device)
         with Counter().on(model.classifier) as count:
             _, tried = best_mode(model.classifier, batch, explain, modes)

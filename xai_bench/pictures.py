@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool
@@ -13,48 +14,55 @@ from torch import Tensor
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Picture, read_picture, to_batch
 from xai_bench.protocols import Batch
+from xai_bench.references import completed, is_reader
 from xai_bench.samples import Sample
 
 
 @dataclass
 class Pictures:
-    """Samples by id, read at one size. `problems` holds the films that could not be read: id -> reason."""
+    """Samples by id, read at one size. `problems` holds the films that could not be read: id -> reason.
+
+    `references`: which consensus of the readers is made and kept with a film's regions, see `xai_bench.references`.
+    """
 
     samples: Mapping[str, Sample]
     reader: Input
     keep_bytes: int = 2_000_000_000
     problems: dict[str, str] = field(default_factory=dict)
-    _kept: OrderedDict[tuple[str, bool], Picture] = field(default_factory=OrderedDict)
+    references: tuple[str, ...] = ()
+    _kept: OrderedDict[tuple[str, bool, bool], Picture] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def read(self, ids: Sequence[str], *, regions: bool) -> list[Picture | None]:
+    def read(self, ids: Sequence[str], *, regions: bool, players: bool = False) -> list[Picture | None]:
         """Pictures in the order asked for; None for one that cannot be read (see `problems`)."""
-        found = {i: self._kept[i, regions] for i in ids if (i, regions) in self._kept}
+        found = {i: self._kept[i, regions, players] for i in ids if (i, regions, players) in self._kept}
         missing = [i for i in dict.fromkeys(ids) if i not in found and i not in self.problems]
         for i in missing:
-            picture = self._one(i, regions)
+            picture = self._one(i, regions, players)
             if isinstance(picture, str):
                 self.problems[i] = picture
             else:
                 found[i] = picture
-                self._keep((i, regions), picture)
+                self._keep((i, regions, players), picture)
         return [found.get(i) for i in ids]
 
-    def readable(self, ids: Sequence[str], *, regions: bool = True) -> list[Picture]:
+    def readable(self, ids: Sequence[str], *, regions: bool = True, players: bool = False) -> list[Picture]:
         """The same, where every film must be readable. Raises BadInput with the first film's reason."""
-        found = self.read(ids, regions=regions)
+        found = self.read(ids, regions=regions, players=players)
         for i, picture in zip(ids, found, strict=True):
             if picture is None:
                 raise BadInput(self.problems[i])
         return [p for p in found if p is not None]
 
-    def _one(self, i: str, regions: bool) -> Picture | str:
+    def _one(self, i: str, regions: bool, players: bool) -> Picture | str:
+        sample = self.samples[i]
+        sample = replace(sample, read_regions=partial(completed, sample, self.references))
         try:
-            return read_picture(self.samples[i], self.reader, regions=regions)
+            return read_picture(sample, self.reader, regions=regions, players=players)
         except BadInput as error:
             return str(error)
 
-    def _keep(self, key: tuple[str, bool], picture: Picture) -> None:
+    def _keep(self, key: tuple[str, bool, bool], picture: Picture) -> None:
         self._kept[key] = picture
         self._bytes += _size(picture)
         while self._bytes > self.keep_bytes and len(self._kept) > 1:
@@ -64,7 +72,8 @@ class Pictures:
 
 def _size(picture: Picture) -> int:
     masks = sum(m.numel() for _, m in picture.regions.values() if m is not None)
-    return picture.image.numel() * 4 + picture.content.numel() + masks
+    labels = 0 if picture.players is None else picture.players[0].nbytes
+    return picture.image.numel() * 4 + picture.content.numel() + masks + labels
 
 
 def pad(batch: Batch, size: int) -> Batch:
@@ -108,7 +117,7 @@ class _Regions(Mapping[str, Tensor]):
         if name not in self.names:
             raise KeyError(name)
         read = self.pictures.readable(self.ids, regions=True)
-        return torch.stack([_any_reader(p, name) for p in read])
+        return torch.stack([_drawn(p, name) for p in read])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -117,6 +126,10 @@ class _Regions(Mapping[str, Tensor]):
         return len(self.names)
 
 
-def _any_reader(picture: Picture, name: str) -> Bool[Tensor, "h w"]:
-    drawn = [m for key, (_, m) in picture.regions.items() if key.name == name and m is not None]
-    return drawn[0] if drawn else torch.zeros_like(picture.content)
+def _drawn(picture: Picture, name: str) -> Bool[Tensor, "h w"]:
+    """The derived region, or what more than half of the readers who drew it drew; empty without any."""
+    masks = {k.reference: m for k, (_, m) in picture.regions.items() if k.name == name and m is not None}
+    chosen = [masks["derived"]] if "derived" in masks else [m for who, m in masks.items() if is_reader(who)]
+    if not chosen:
+        return torch.zeros_like(picture.content)
+    return 2 * torch.stack(chosen).sum(0) > len(chosen)

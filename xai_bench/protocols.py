@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_bench.samples import RegionState, Sample
+from xai_bench.samples import RegionKey, RegionState, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +35,23 @@ class Player:
 
 
 @dataclass(frozen=True)
+class Anatomy:
+    """The anatomical superpixels of one film in native pixels: a label for each pixel, and label -> player.
+
+    Labels are 0 where no player is, and rise from the top of the spine to the bottom. A player that only holds others
+    (`lumbar spine`) has no pixel, and its label comes after all of those that have.
+    """
+
+    labels: Int[NDArray[np.int16], "h w"]
+    players: Mapping[int, Player]
+
+
+@dataclass(frozen=True)
 class Players:
-    """Anatomical superpixels of a batch: a label for each pixel and, for each picture, label -> player."""
+    """Anatomical superpixels of a batch: a label for each pixel and, for each picture, label -> player.
+
+    As in `Anatomy`, at the pictures' size; a film whose anatomy is not known has labels 0 and no players.
+    """
 
     labels: Int[Tensor, "b h w"]
     names: tuple[Mapping[int, Player], ...]
@@ -71,8 +88,9 @@ class Batch:
 class Explainer(Protocol):
     """A saliency method. Frozen dataclass; its fields are its parameters.
 
-    Optional: `fit(classifier, training) -> Explainer`, with what was learned in a field `state` (name -> tensor), and
-    the traits of `Traits` as class attributes. Raises Unfit where it cannot explain this classifier.
+    Optional: `fit(classifier, training) -> Explainer`, with what was learned in a field `state` (name -> tensor), the
+    traits of `Traits` as class attributes, and `needs_players` True where batches must carry anatomical players. Raises
+    Unfit where it cannot explain this classifier.
     """
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
@@ -88,6 +106,8 @@ class Traits:
     signed: bool = True
     class_specific: bool = True
     upsampling: Literal["bilinear", "nearest"] = "bilinear"  # from the method's grid to the picture
+    needs_gradients: bool = False
+    works_with: str = "any classifier"
 
     @staticmethod
     def of(explainer: object) -> Traits:
@@ -151,7 +171,10 @@ class Metric(Protocol):
 
     `needs_region` False: one Case with region None, not one for each region and reader. `scores` declares every score
     name. Optional: `many(cases) -> list[Result]`, the same numbers in shared batches;
-    `fit(classifier, training) -> Metric`; `polarity`: positive | absolute | signed, printed with the score;
+    `fit(classifier, training) -> Metric`; `tune(cases) -> Metric`, called once for each region with the scored
+    explainer's maps of validation patients, at most `films` films where the metric has such a field (what either learns
+    is in a field `state`, and a metric that was not tuned raises Unfit); `needs_players` True where batches must carry
+    anatomical players; `polarity`: positive | absolute | signed, printed with the score;
     `scale_invariant` False where doubling a map may change the score.
     """
 
@@ -211,7 +234,9 @@ class Evidence:
     """What a summary may look at: tidy rows, maps and pictures (read when asked for), classifier cards.
 
     `maps(weights, explainer)` gives picture id -> (target, map on the method's grid) under the target rule of
-    faithfulness and stability: the predicted class. `explainers` are the study's names for them.
+    faithfulness and stability: the predicted class. `explainers` and `metrics` are the study's names for them.
+    `cases(weights, ids, region and reference, maps)` is what a metric sees where these maps (None: zeros) of these
+    films, at the size of that classifier, are scored against that region; targets are 0.
     """
 
     rows: pd.DataFrame
@@ -224,6 +249,8 @@ class Evidence:
     content: Callable[[str, Sequence[str]], Sequence[Bool[Tensor, "h w"]]] | None = (
         None  # weights, ids; None: no padding
     )
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    cases: Callable[[str, Sequence[str], RegionKey, Saliency | None], Case] | None = None  # None: no films at hand
 
 
 @dataclass(frozen=True)
@@ -242,11 +269,18 @@ class SummaryRow:
     exclusions: Mapping[str, int] = field(default_factory=dict)
     better: Better | None = None
     note: str = ""
+    metric: str = ""  # where the number is about a metric's score, its label, and region and reference of the score
+    region: str = ""
+    reference: str = ""
 
 
 @runtime_checkable
 class Summary(Protocol):
-    """What belongs to a set of pictures or classifiers: stability of twins, human ceiling, agreement."""
+    """What belongs to a set of pictures or classifiers: stability of twins, human ceiling, agreement.
+
+    Optional: `needs_shuffled` True where every score against a region is also taken against another patient's region,
+    in rows whose reference begins with `shuffled:`.
+    """
 
     def __call__(self, evidence: Evidence) -> Sequence[SummaryRow]:
         """All rows of this summary."""

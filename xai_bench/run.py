@@ -117,7 +117,7 @@ class Run:
     def _maps_of(self, model: Model, picture: str) -> dict[str, NDArray[np.float32]]:
         size = (model.pictures.reader.resize.height, model.pictures.reader.resize.width)
         found: dict[str, NDArray[np.float32]] = {}
-        for chosen in self.study.explainers:
+        for chosen in (c for c in self.study.explainers if not c.repeat_of):
             for block in self.maps.get((model.weights, chosen.label), ()):
                 for n, request in enumerate(block.requests):
                     if request.picture == picture and chosen.label not in found:

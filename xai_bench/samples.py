@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai_bench.errors import BadInput
+
+if TYPE_CHECKING:
+    from xai_bench.protocols import Anatomy
 
 Link = Literal["softmax", "sigmoid", "identity"]
 RegionState = Literal["drawn", "marked_nothing", "not_read"]
@@ -59,7 +62,7 @@ class Sample:
     `read_image` gives (h, w) or (h, w, 3) of uint8, uint16 or floats in [0, 1]. `read_regions` gives every region that
     belongs to the film, by name and reference. `digest` is a content hash of all that a result can depend on.
     `corners` (vertebrae, 4, 2) are (x, y) in native pixels, order top-left, top-right, bottom-left, bottom-right, where
-    known.
+    known. `read_players` gives vertebrae and discs as players, where they are known.
     """
 
     id: str
@@ -71,6 +74,7 @@ class Sample:
     spacing_mm: tuple[float, float] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     read_corners: Callable[[], NDArray[np.float64] | None] = field(default=lambda: None, repr=False)
+    read_players: "Callable[[], Anatomy | None]" = field(default=lambda: None, repr=False)
 
 
 @runtime_checkable

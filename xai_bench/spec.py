@@ -19,6 +19,7 @@ from typing import Any
 import pydantic
 from torch import Tensor
 
+from xai_bench.code_version import code_version
 from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.protocols import Explainer, Imputer, Metric, Summary
 from xai_bench.registry import REGISTRIES
@@ -46,12 +47,16 @@ def spec_of(value: Any) -> Any:
 
 
 def _callable_spec(function: Any) -> dict[str, Any]:
-    name = f"{function.__module__}:{function.__qualname__}"
+    name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', '<object>')}"
     if "<" in name:
         raise BadInput(
             f"{name} is a lambda or a local function; define it at the top of a module so that it has a name."
         )
-    return {"name": name, "source": hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]}
+    try:
+        source = inspect.getsource(function) + code_version(function)  # with what its module imports of its own package
+    except (OSError, TypeError, ValueError):
+        raise BadInput(f"the source of {name} cannot be read; define it in the file of a module.") from None
+    return {"name": name, "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
 
 
 def digest(value: Any) -> str:
@@ -73,6 +78,8 @@ def build(kind: str, value: Any, *, where: str = "") -> Any:
         value = {"name": value}
     if value is None or isinstance(value, int | float | list | tuple):
         raise BadInput(f"{where or kind}: {value!r} is no {kind}; give its name, or a table with `name` and fields.")
+    if kind == "explainer" and inspect.isfunction(value):  # a plain f(model, images, targets) enters by its adapter
+        value = {"name": "callable", "function": value}
     if not isinstance(value, Mapping):
         return value
     if "name" not in value:
@@ -122,6 +129,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if typing.get_origin(option) is tuple and typing.get_args(option)[0] in _PROTOCOLS:
             kind = _PROTOCOLS[typing.get_args(option)[0]]
             return tuple(build(kind, v, where=where) for v in value)
+        rows = isinstance(value, list | tuple) and typing.get_origin(option) is tuple
+        if rows and dataclasses.is_dataclass(typing.get_args(option)[0]):
+            return tuple(_convert(typing.get_args(option)[0], v, where) for v in value)
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
             fields = value["fields"] if set(value) == {"name", "fields"} else value
             return make(typing.cast("type[Any]", option), fields, where=where)

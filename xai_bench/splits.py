@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from xai_bench.errors import BadInput
 from xai_bench.samples import SPLITS, Sample
 from xai_bench.seeding import derive
@@ -24,16 +26,41 @@ def split_by_patient(
     """
     _check_fractions(fractions)
     _check_patients(patients, labels, sum(f > 0 for f in fractions))
-    strata: dict[str, list[str]] = defaultdict(list)
-    for patient, label in _patient_labels(patients, labels).items():
-        strata[str(label)].append(patient)
-    films = Counter(patients)
-    home: dict[str, str] = {}
-    for stratum in sorted(strata):
-        home |= _share_out({p: films[p] for p in strata[stratum]}, fractions, seed)
+    shares = dict(zip(SPLITS, fractions, strict=True))
+    home = {p: name for part in _strata(patients, labels) for p, name in _share_out(part, shares, seed).items()}
     split = {name: tuple(i for i, p in enumerate(patients) if home[p] == name) for name in SPLITS}
     _check_classes(labels, {name: split[name] for name, f in zip(SPLITS, fractions, strict=True) if f > 0}, seed)
     return split
+
+
+def fold_of(patients: Sequence[str], labels: Sequence[str | None], folds: int, seed: int = 0) -> tuple[int, ...]:
+    """The fold of each film, 0 to folds - 1: parts of about equal size, stratified by label, each patient in one.
+
+    Raises BadInput for a label with fewer patients than folds.
+
+    >>> sorted(fold_of(["a", "b", "c", "d"], ["sick"] * 4, 2))
+    [0, 0, 1, 1]
+    """
+    _check_patients(patients, labels, folds, "folds", "use fewer folds")
+    shares = {str(n): 1 / folds for n in range(folds)}
+    home = {p: name for part in _strata(patients, labels) for p, name in _share_out(part, shares, seed).items()}
+    return tuple(int(home[p]) for p in patients)
+
+
+def resample(patients: Sequence[str], labels: Sequence[str | None], seed: int = 0) -> tuple[int, ...]:
+    """Indices of the films of as many patients, drawn with replacement among those of each label.
+
+    >>> len(resample(["a", "b", "c"], ["sick", "sick", "well"]))
+    3
+    """
+    films: dict[str, list[int]] = defaultdict(list)
+    for i, patient in enumerate(patients):
+        films[patient].append(i)
+    drawn: list[int] = []
+    for n, part in enumerate(_strata(patients, labels)):
+        rng, names = np.random.default_rng([seed, n]), sorted(part)
+        drawn += [i for k in rng.integers(0, len(names), len(names)) for i in films[names[k]]]
+    return tuple(drawn)
 
 
 def refuse_leak(splits: Mapping[str, Sequence[Sample]]) -> None:
@@ -78,7 +105,13 @@ def _check_fractions(fractions: Fractions) -> None:
         )
 
 
-def _check_patients(patients: Sequence[str], labels: Sequence[str | None], needed: int) -> None:
+def _check_patients(
+    patients: Sequence[str],
+    labels: Sequence[str | None],
+    needed: int,
+    what: str = "splits",
+    remedy: str = "set a split's fraction to 0",
+) -> None:
     if not patients:
         raise BadInput("there is no film to split; check the folder and its labels.")
     having: dict[str, set[str]] = defaultdict(set)
@@ -88,8 +121,8 @@ def _check_patients(patients: Sequence[str], labels: Sequence[str | None], neede
     label, few = min(having.items(), key=lambda item: (len(item[1]), item[0]), default=("", set()))
     if having and len(few) < needed:
         raise BadInput(
-            f"class {label!r} has films of {len(few)} patient{'s' * (len(few) != 1)}, and {needed} splits need one "
-            "each; add patients, merge the class with another, or set a split's fraction to 0."
+            f"class {label!r} has films of {len(few)} patient{'s' * (len(few) != 1)}, and {needed} {what} need one "
+            f"each; add patients, merge the class with another, or {remedy}."
         )
 
 
@@ -112,12 +145,21 @@ def _patient_labels(patients: Sequence[str], labels: Sequence[str | None]) -> di
     return {p: min(own[p], key=lambda label: (-own[p][label], total[label], str(label))) for p in sorted(own)}
 
 
-def _share_out(films: Mapping[str, int], fractions: Fractions, seed: int) -> dict[str, str]:
-    """Patients with many films first, each to the split that lags most behind its fraction of the films so far.
+def _strata(patients: Sequence[str], labels: Sequence[str | None]) -> list[dict[str, int]]:
+    """For each label in order, its patients and how many films each has."""
+    films = Counter(patients)
+    strata: dict[str, dict[str, int]] = defaultdict(dict)
+    for patient, label in _patient_labels(patients, labels).items():
+        strata[str(label)][patient] = films[patient]
+    return [strata[label] for label in sorted(strata)]
 
-    So all splits get patients with many and with few films alike. The last ones go to splits that are still empty.
+
+def _share_out(films: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Patients with many films first, each to the part that lags most behind its share of the films so far.
+
+    So all parts get patients with many and with few films alike. The last ones go to parts that are still empty.
     """
-    wanted = {name: fraction for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0}
+    wanted = {name: share for name, share in shares.items() if share > 0}
     got, home = dict.fromkeys(wanted, 0), {}
     order = sorted(films, key=lambda p: (-films[p], derive(seed, p), p))
     total = 0

@@ -4,7 +4,8 @@ A patient's films are not independent: every interval resamples patients, every 
 films by their effective number. `interval` chooses the method; the record says which one it was.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ WILSON, CLOPPER_PEARSON, T = "Wilson", "Clopper-Pearson", "t over twins"
 FEW_PATIENTS, EDGE = 30, 0.05  # fewer, or a rate closer than this to 0 or 1: the bootstrap does not cover
 FEW_TWINS = 5  # fewer retrained twins are not a sample of twins
 _BLOCK = 1 << 22  # weights held in memory at once
+_KEPT = 1 << 19  # weights of at most this size are kept for the next interval of as many patients: 4 MB
 
 
 @dataclass(frozen=True)
@@ -229,13 +231,24 @@ def patient_sums(values: Float[Array, "n"], patients: Patients) -> tuple[Float[A
     return np.bincount(code, values).astype(np.float64), np.bincount(code).astype(np.float64)
 
 
-def _resamples(patients: int, draws: int, seed: int) -> Iterator[Float[Array, "d p"]]:
-    """How often each patient is drawn, in blocks."""
+def _resamples(patients: int, draws: int, seed: int) -> Iterable[Float[Array, "d p"]]:
+    """How often each patient is drawn, in blocks; kept while they are few, as a table asks for the same ones often."""
+    return _kept(patients, draws, seed) if patients * draws <= _KEPT else _draw(patients, draws, seed)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(patients: int, draws: int, seed: int) -> tuple[Float[Array, "d p"], ...]:
+    return tuple(_draw(patients, draws, seed))
+
+
+def _draw(patients: int, draws: int, seed: int) -> Iterator[Float[Array, "d p"]]:
     rng, block = np.random.default_rng(seed), max(1, _BLOCK // patients)
     for start in range(0, draws, block):
         rows = min(block, draws - start)
         drawn = rng.integers(0, patients, (rows, patients)) + patients * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
+        weights = np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
+        weights.flags.writeable = False
+        yield weights
 
 
 def _jackknife(patients: int) -> Iterator[Float[Array, "d p"]]:

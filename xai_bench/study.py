@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.training import Training
@@ -14,6 +14,7 @@ from xai_bench.engine import DTYPES, Precision
 from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.inputs import Input, Intensity, Resize
 from xai_bench.protocols import Explainer, Metric
+from xai_bench.references import Consensus
 from xai_bench.samples import Dataset
 from xai_bench.spec import build, digest, make, spec_of
 
@@ -33,15 +34,54 @@ ALIGNMENT = Target("label")
 FAITHFULNESS = Target("predicted")
 
 
+class Twin(NamedTuple):
+    """One training of a classifier: its number, its seed, and which fold it leaves out or which resample it sees."""
+
+    number: int
+    seed: int
+    part: int | None
+
+
 @dataclass(frozen=True)
 class Trained:
-    """A classifier that the study trains, once for each seed; on the study's dataset unless `dataset` names another."""
+    """A classifier that the study trains, once for each seed; on the study's dataset unless `dataset` names another.
+
+    `folds` k: k twins a seed, each without one of k parts of the training patients; `resamples` n: n twins a seed, each
+    on as many training patients drawn with replacement. Both keep the split's other films out of training, so that all
+    twins are compared on the same unseen ones. `shuffled_labels`: the films' labels are exchanged at random before
+    training, a control that has nothing to learn. `only`: the numbers of the twins to make; default all.
+    """
 
     name: str
     architecture: Any
     training: Training = field(default_factory=Training)
     seeds: tuple[int, ...] = (0,)
     dataset: Dataset | None = None
+    folds: int | None = None
+    resamples: int | None = None
+    shuffled_labels: bool = False
+    only: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.folds is not None and self.resamples is not None:
+            raise BadInput(f"classifier {self.name!r} has folds and resamples; its twins differ by one of them.")
+        if self.folds is not None and self.folds < 2:
+            raise BadInput(f"classifier {self.name!r} has folds = {self.folds}; expected 2 or more.")
+        if self.resamples is not None and self.resamples < 1:
+            raise BadInput(f"classifier {self.name!r} has resamples = {self.resamples}; expected 1 or more.")
+        if wrong := [n for n in self.only or () if n not in range(self._count)]:
+            raise BadInput(f"classifier {self.name!r} has no twin {wrong[0]}; its {self._count} twins count from 0.")
+
+    @property
+    def _count(self) -> int:
+        return len(self.seeds) * (self.folds or self.resamples or 1)
+
+    @property
+    def twins(self) -> tuple[Twin, ...]:
+        """What is trained: every seed on every part of the training films."""
+        parts = range(self.folds or self.resamples or 1)
+        every = [(seed, part if self.folds or self.resamples else None) for seed in self.seeds for part in parts]
+        return tuple(Twin(n, *what) for n, what in enumerate(every) if self.only is None or n in self.only)
 
 
 @dataclass(frozen=True)
@@ -62,11 +102,16 @@ class Given:
 
 @dataclass(frozen=True)
 class Chosen:
-    """An explainer or metric of a study, its display name, and on how many pictures it runs (None: on all)."""
+    """An explainer or metric of a study, its display name, and on how many pictures it runs (None: on all).
+
+    `repeat_of`: it is that explainer run once more, with the next seed. Its maps are made and not scored: they show how
+    much of a map is the explainer's own chance.
+    """
 
     plugin: Any
     label: str
     pictures: int | None = None
+    repeat_of: str = ""
 
 
 Accepts = Any
@@ -80,7 +125,8 @@ class Study:
     Once made, `dataset` is a Dataset, `classifiers` are Trained, Checkpoint or Given, `explainers` and `metrics` are
     Chosen, and `summaries` are instances. `pictures` of an explainer or metric is the head of one fixed order: films
     with a finding first, stratified by label, a new patient each time; so the subsets of all methods are nested.
-    `limit` cuts every method to that many films.
+    `limit` cuts every method to that many films. `repeats` of an explainer: so many runs in all, each with the next
+    seed, called `lime`, `lime#2` ...; only the first is scored.
 
     `batch_size`: every model call has this shape; None: measured once for each classifier and kept in the store.
     `precision`: of the model calls of perturbation methods and faithfulness metrics; `auto` takes a faster one than
@@ -113,12 +159,15 @@ class Study:
             "metrics": _chosen("metric", self.metrics),
             "summaries": tuple(build("summary", s, where="summaries") for s in self.summaries),
             "regions": tuple(self.regions) or tuple(dataset.regions),
-            "references": tuple(self.references),  # a list from JSON must not make another study
+            "references": tuple(self.references or getattr(dataset, "references", ())),  # JSON has lists
         }
         for name, value in made.items():  # a frozen dataclass normalizes its fields once
             object.__setattr__(self, name, value)
-        if any(n is not None and n < 1 for n in (self.batch_size, self.limit)):
-            raise BadInput(f"batch_size {self.batch_size} and limit {self.limit} must be at least 1.")
+        for name in ("batch_size", "limit"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise BadInput(f"{name} is {number}; expected 1 or more.")
+        for reference in self.references:
+            Consensus.of(reference)  # an unknown method is said at once
         if self.precision not in (known := (*DTYPES, "auto")):
             raise BadInput(f"precision is {self.precision!r}; expected one of {', '.join(known)}.")
 
@@ -183,7 +232,8 @@ _EXAMPLES = {
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Chosen):
-        return {"plugin": spec_of(value.plugin), "label": value.label, "pictures": value.pictures}
+        own = {"plugin": spec_of(value.plugin), "label": value.label, "pictures": value.pictures}
+        return own | ({"repeat_of": value.repeat_of} if value.repeat_of else {})
     if isinstance(value, Given):
         return {"name": value.name, "weights": value.classifier.weights_hash()}
     if isinstance(value, Trained | Checkpoint):
@@ -198,7 +248,9 @@ def _fields_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _classifier(value: Any, index: int) -> Trained | Checkpoint | Given:
-    if isinstance(value, Trained | Checkpoint | Given):
+    if isinstance(value, Trained):
+        return replace(value, architecture=build("classifier", value.architecture, where=f"classifier {value.name!r}"))
+    if isinstance(value, Checkpoint | Given):
         return value
     if isinstance(value, Classifier):
         return Given(value.architecture, value)
@@ -234,7 +286,7 @@ def _named(classifiers: Sequence[Trained | Checkpoint | Given]) -> tuple[Trained
 
 
 def _chosen(kind: str, values: Sequence[Any]) -> tuple[Chosen, ...]:
-    chosen = [_choose(kind, v) for v in values]
+    chosen = [one for v in values for one in _choose(kind, v)]
     labels = [c.label for c in chosen]
     for label in labels:
         if labels.count(label) > 1:
@@ -242,17 +294,44 @@ def _chosen(kind: str, values: Sequence[Any]) -> tuple[Chosen, ...]:
     return tuple(chosen)
 
 
-def _choose(kind: str, value: Any) -> Chosen:
+def _choose(kind: str, value: Any) -> list[Chosen]:
     if isinstance(value, Chosen):
-        return value
+        return [value]
     table = dict(value) if isinstance(value, Mapping) else {}
-    label, pictures = table.pop("label", None), table.pop("pictures", None)
+    label, of = table.pop("label", None), table.pop("repeat_of", "")
+    numbers = {key: table.pop(key) for key in ("pictures", "repeats") if key in table}
     if isinstance(value, Mapping):
         value = table.get("plugin", table)
-    if pictures is not None and (not isinstance(pictures, int) or pictures < 1):
-        raise BadInput(f"{kind} {value!r}: pictures = {pictures!r}; expected a whole number of at least 1.")
+    for key, number in numbers.items():
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise BadInput(f"{kind} {value!r}: {key} = {number!r}; expected a whole number of at least 1.")
+    if kind != "explainer" and "repeats" in numbers:
+        raise BadInput(f"{kind} {value!r} has `repeats`; only explainers are repeated.")
     plugin = build(kind, value, where="")
-    return Chosen(plugin, label or getattr(plugin, "xai_bench_name", type(plugin).__name__), pictures)
+    own = getattr(plugin, "label", "") or getattr(plugin, "xai_bench_name", type(plugin).__name__)
+    first = Chosen(plugin, label or own, numbers.get("pictures"), of)
+    return [first, *(repeated(first, n) for n in range(2, (numbers.get("repeats") or 1) + 1))]
+
+
+def repeated(chosen: Chosen, number: int) -> Chosen:
+    """The `number`th run of an explainer, with its own seeds where it has any."""
+    return Chosen(_reseeded(chosen.plugin, number - 1), f"{chosen.label}#{number}", chosen.pictures, chosen.label)
+
+
+def seeded(plugin: Any) -> bool:
+    """Whether a plugin, or one in its fields, has a seed: a second run may give another map."""
+    return bool(_reseeded(plugin, 1) != plugin)
+
+
+def _reseeded(plugin: Any, shift: int) -> Any:
+    changed: dict[str, Any] = {}
+    for f in fields(plugin) if is_dataclass(plugin) else ():
+        value = getattr(plugin, f.name)
+        if f.name == "seed" and isinstance(value, int):
+            changed[f.name] = value + shift
+        elif is_dataclass(value) and not isinstance(value, type):
+            changed[f.name] = _reseeded(value, shift)
+    return replace(plugin, **changed) if changed else plugin
 
 
 __all__ = [

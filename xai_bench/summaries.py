@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from xai_bench.anatomy import needs_players, players_key
 from xai_bench.cells import Maps
+from xai_bench.classifiers.classifier import Classifier
 from xai_bench.code_version import code_version
-from xai_bench.protocols import ClassifierCard, Evidence, Summary
+from xai_bench.errors import Unfit
+from xai_bench.inputs import to_batch, to_region
+from xai_bench.protocols import Batch, Case, ClassifierCard, Evidence, Saliency, Summary
+from xai_bench.references import consensus_key
+from xai_bench.samples import RegionKey
+from xai_bench.shuffled import without_partners
 from xai_bench.spec import spec_of
 from xai_bench.store import write_frame
 from xai_bench.study import Study
@@ -32,8 +41,14 @@ def summaries(bench: Workbench, study: Study, evidence: Evidence, maps: AllMaps)
         "rows": _fingerprint(evidence.rows),
         "predictions": _fingerprint(evidence.predictions),
         "rule": study.target.of if study.target else "predicted",
+        "metrics": {n: [spec_of(m), code_version(m), players_key(m)] for n, m in evidence.metrics.items()},
+        "films": [[s.id, s.digest] for s in evidence.samples(sorted(evidence.predictions.picture.unique()))],
+        **consensus_key(study.references),
     }
-    parts = [_summary(bench, summary, evidence, seen) for summary in study.summaries]
+    plain = replace(evidence, rows=without_partners(evidence.rows))
+    parts = [
+        _summary(bench, s, evidence if getattr(s, "needs_shuffled", False) else plain, seen) for s in study.summaries
+    ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -77,13 +92,36 @@ def evidence_of(
         rows=rows, predictions=predicted, cards=tuple(_card(m, predicted) for m in models),
         explainers={c.label: c.plugin for c in study.explainers}, maps=read,
         samples=lambda ids: [samples[i] for i in ids], seed=study.seed, content=shown,
+        metrics={c.label: c.plugin for c in study.metrics}, cases=partial(_case, study, models),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """Stands for the explainer of maps that no explainer made."""
+
+    def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
+        """Raises Unfit."""
+        raise Unfit("these maps were made by hand, and cannot be made again")
+
+
+def _case(
+    study: Study, models: Sequence[Model], weights: str, ids: Sequence[str], key: RegionKey, maps: Saliency | None
+) -> Case:
+    model = next(m for m in models if m.weights == weights)
+    players = any(needs_players(m.plugin) for m in study.metrics if m.plugin.needs_region)
+    pictures = model.pictures.readable(ids, regions=True, players=players)
+    batch = to_batch(pictures, [0] * len(pictures)).to(model.classifier.device)
+    region, state = to_region(pictures, key)
+    shown = torch.zeros(region.shape) if maps is None else maps
+    device = model.classifier.device
+    return Case(model.classifier, batch, ByHand(), shown.to(device), region.to(device), state)
 
 
 def _card(model: Model, predicted: pd.DataFrame) -> ClassifierCard:
     mine = predicted[(predicted.weights == model.weights) & (predicted.status == "ok") & predicted.label.notna()]
     accuracy = float((mine.label == mine.prediction).mean()) if len(mine) else None
     return ClassifierCard(
-        model.name, model.replicate, model.train_seed, model.regime, None, model.classifier.architecture,
+        model.name, model.replicate, model.train_seed, model.regime, model.fold, model.classifier.architecture,
         model.weights, accuracy,
     )  # fmt: skip

@@ -55,11 +55,15 @@ class Model:
     pictures: Pictures
     training: TrainingFilms | None
     batch_size: int
+    fold: int | None = None
+    resample: int | None = None
+    validation: Pictures | None = None  # films on which thresholds are tuned
 
     @property
     def label(self) -> str:
         """For progress lines."""
-        return self.name if self.train_seed is None else f"{self.name}, seed {self.train_seed}"
+        parts = (("seed", self.train_seed), ("fold", self.fold), ("resample", self.resample))
+        return ", ".join([self.name, *(f"{what} {n}" for what, n in parts if n is not None)])
 
 
 @dataclass(frozen=True)

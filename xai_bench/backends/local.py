@@ -131,10 +131,11 @@ def _parts(study: Study) -> list[dict[str, Any]]:
     """The study once for each classifier and seed, as plain values that another process can build again."""
     if any(isinstance(c, Given) for c in study.classifiers) or getattr(study.dataset, "in_process", False):
         return []
+    asking = tuple(s for s in study.summaries if getattr(s, "needs_shuffled", False))  # for more scores than others
     return [
-        replace(study, classifiers=(one,), summaries=()).spec()
+        replace(study, classifiers=(one,), summaries=asking).spec()
         for entry in study.classifiers
-        for one in ([replace(entry, seeds=(s,)) for s in entry.seeds] if isinstance(entry, Trained) else [entry])
+        for one in ([replace(entry, only=(t.number,)) for t in entry.twins] if isinstance(entry, Trained) else [entry])
     ]
 
 
@@ -186,7 +187,7 @@ def _interrupt(*_: Any) -> None:
 
 
 def _work(part: Mapping[str, Any], store: str) -> None:
-    from xai_bench.benchmark import assemble
+    from xai_bench.benchmark import bench_of, gather
 
     global _busy
     warnings.simplefilter("ignore")  # what is worth saying is said where the run is assembled
@@ -194,5 +195,6 @@ def _work(part: Mapping[str, Any], store: str) -> None:
     with contextlib.suppress(XaiBenchError, KeyboardInterrupt):
         _busy = True
         if not _stop.is_set():
-            assemble(Study.of(part), Store(Path(store)), _Remote(events=_events))
+            study = Study.of(part)
+            gather(study, bench_of(study, Store(Path(store)), _Remote(events=_events)))
     _busy = False

@@ -16,9 +16,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from xai_bench.anatomy import T1_TO_L5, anatomy_of
 from xai_bench.errors import BadInput
 from xai_bench.geometry import OUTSIDE, Corners, curves, odd_corners, scoliosis_regions
 from xai_bench.images import image_size, read_image
+from xai_bench.protocols import Anatomy
 from xai_bench.registry import dataset
 from xai_bench.samples import SPLITS, Head, Region, RegionKey, Sample, pick_split
 from xai_bench.splits import Fractions, refuse_leak, split_by_patient
@@ -41,6 +43,9 @@ class _Film:
 
     def read_corners(self) -> NDArray[np.float64] | None:
         return None if self.corners is None else self.corners.copy()
+
+    def read_players(self) -> Anatomy | None:
+        return None if self.corners is None else anatomy_of(self.corners, T1_TO_L5, self.shape)
 
     def read_regions(self) -> dict[RegionKey, Region]:
         """Regions that follow from the corners: `marked_nothing` without a curve, `not_read` without corners."""
@@ -71,7 +76,7 @@ class Aasce:
     `path` holds `data/training` and `labels/training` as distributed. A class starts at each of `thresholds`
     (degrees); those from `finding_from` degrees on carry the finding. A film whose vertebrae are listed out of order is
     sorted from top to bottom; one with exchanged corners or a vertebra that is marked twice keeps its label and has no
-    regions; `problems` names both.
+    regions and no players; `problems` names both.
     """
 
     path: str
@@ -133,6 +138,7 @@ class Aasce:
             read_regions=film.read_regions,
             meta=film.meta(),
             read_corners=film.read_corners,
+            read_players=film.read_players,
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from xai_bench.datasets._folder import File, Masks, find_films, find_masks, patients_by_pattern, patients_by_table
 from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.images import MAX_MEGAPIXELS, image_size, read_image, read_mask
+from xai_bench.references import is_reader
 from xai_bench.registry import dataset
 from xai_bench.samples import SPLITS, Head, Region, RegionKey, Sample, pick_split
 from xai_bench.splits import Fractions, refuse_leak, split_by_patient
@@ -90,6 +91,12 @@ class ImageFolder:
         if self.region_names is not None:
             return self.region_names
         return tuple(sorted({key.name for key in self._folder.masks.keys}))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The readers' majority, and that without each reader, where two readers or more have drawn."""
+        readers = {key.reference for key in self._folder.masks.keys if is_reader(key.reference)}
+        return ("consensus:majority", "consensus:majority:without:*") if len(readers) > 1 else ()
 
     def samples(self, split: str) -> Sequence[Sample]:
         """Films of `train`, `validation` or `test`. Raises BadInput for a leaking split or a class of few patients."""

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from xai_bench.anatomy import T1_TO_L5, anatomy_of
 from xai_bench.code_version import code_version
 from xai_bench.errors import BadInput
 from xai_bench.geometry import chain_mask, meyerding, scoliosis_regions, spondylolisthesis_regions
 from xai_bench.phantom.chance import FILMS_PER_PATIENT, Chance
 from xai_bench.phantom.film import View, draw_ap, draw_lateral, film_corners, film_id, fixed_box, number_of, spacing_mm
 from xai_bench.phantom.marker import Marker, marker_mask, stamp
+from xai_bench.phantom.readers import Reader, drawings
 from xai_bench.phantom.side_spine import MAX_SLIP, NAMES, SideColumn
 from xai_bench.phantom.spine import MAX_COBB
+from xai_bench.protocols import Anatomy
 from xai_bench.registry import dataset
 from xai_bench.samples import Head, Region, RegionKey, Sample
 from xai_bench.spec import digest, spec_of
@@ -49,7 +52,8 @@ class Phantom:
     `cobb` and `normal_cobb` in degrees and `slip` in percent are the ranges for films with and without the finding.
     Patients take turns (normal, finding, and with both views the same from the side). A patient's films show the same
     body in another pose, exposure and noise, with an angle or slip within 2 of the others'. A film's pixels depend on
-    seed, id, size, marker and ranges, never on other films or on counts.
+    seed, id, size, marker and ranges, never on other films or on counts. `readers` draw the regions too, each with own
+    errors; with two or more the default references are `derived`, their majority, and that without each reader.
     """
 
     view: str = "ap"
@@ -62,6 +66,7 @@ class Phantom:
     cobb: Range = (15.0, 60.0)
     normal_cobb: Range = (0.0, 6.0)
     slip: Range = (10.0, 45.0)
+    readers: tuple[Reader, ...] = ()
 
     def __post_init__(self) -> None:
         if self.view not in ("ap", "lateral", "both"):
@@ -86,6 +91,9 @@ class Phantom:
                 f"Phantom(height={self.height}, width={self.width}): expected 32 pixels or more, "
                 "and a width of 0.7 to 1.5 heights."
             )
+        names = [reader.name for reader in self.readers]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise BadInput(f"Phantom: two readers are called {twice[0]!r}; expected a name for each of them.")
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -106,6 +114,12 @@ class Phantom:
     def regions(self) -> tuple[str, ...]:
         """Inner to outer."""
         return (*(f"{_FINDING[v]}.{r}" for v in self.views for r in ("R1", "R2")), "column")
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What is scored against unless a study says: the truth and the readers' majority, where there are readers."""
+        several = ("derived", "consensus:majority", "consensus:majority:without:*")
+        return several if len(self.readers) > 1 else ()
 
     def samples(self, split: str) -> Sequence[Sample]:
         """Labels, angles and slips are known here; pixels and regions are drawn when asked for."""
@@ -136,6 +150,7 @@ class Phantom:
             spacing_mm=spacing_mm(view, chance, self.shape),
             meta={"view": view, **_measured(drawn, amount), "marker": self.marker.style(chance, finding)},
             read_corners=partial(_read_corners, self, picture),
+            read_players=partial(_read_players, self, picture),
         )
 
     @property
@@ -164,8 +179,10 @@ class Phantom:
         return float(np.clip(base + chance.film("amount").uniform(-1, 1), low, high))
 
     def _digest(self, picture: str) -> str:
-        fields = {k: v for k, v in spec_of(self)["fields"].items() if k not in ("films", "films_per_patient")}
-        return digest({"id": picture, "code": code_version(draw_ap), "fields": fields})
+        apart = ("films", "films_per_patient") if self.readers else ("films", "films_per_patient", "readers")
+        fields = {k: v for k, v in spec_of(self)["fields"].items() if k not in apart}
+        code = [code_version(draw_ap), code_version(Reader)] if self.readers else code_version(draw_ap)
+        return digest({"id": picture, "code": code, "fields": fields})
 
 
 def _measured(drawn: Any, amount: float) -> dict[str, Any]:
@@ -216,8 +233,13 @@ def _read_corners(phantom: Phantom, picture: str) -> Float[np.ndarray, "v 4 2"]:
     return _corners(view, phantom.seed, chance.number, phantom.shape, amount)[0].copy()
 
 
+def _read_players(phantom: Phantom, picture: str) -> Anatomy:
+    view = _drawn_column(phantom, picture)[0]
+    return anatomy_of(_read_corners(phantom, picture), T1_TO_L5 if view == "ap" else NAMES, phantom.shape)
+
+
 def _read_regions(phantom: Phantom, picture: str) -> dict[RegionKey, Region]:
-    """Regions of the field's definitions (see `xai_bench.geometry`) and the side marker's pixels."""
+    """Regions of the field's definitions (see `xai_bench.geometry`), the side marker's pixels, readers' drawings."""
     view, chance, finding, amount = _drawn_column(phantom, picture)
     corners, drawn = _corners(view, phantom.seed, chance.number, phantom.shape, amount)
     if isinstance(drawn, SideColumn):
@@ -228,7 +250,7 @@ def _read_regions(phantom: Phantom, picture: str) -> dict[RegionKey, Region]:
         masks = scoliosis_regions(corners, phantom.shape)
     style, box = phantom.marker.style(chance, finding), fixed_box(view, phantom.shape)
     masks["marker"] = marker_mask(chance, style, phantom.marker.size, phantom.shape, box) if style else None
-    return {
-        RegionKey(name, "derived"): Region("drawn", mask) if mask is not None else Region("marked_nothing")
-        for name, mask in masks.items()
-    }
+    truth = {n: Region("drawn", mask) if mask is not None else Region("marked_nothing") for n, mask in masks.items()}
+    asked = {name: region for name, region in truth.items() if name in phantom.regions}
+    derived = {RegionKey(name, "derived"): region for name, region in truth.items()}
+    return derived | drawings(phantom.readers, asked, chance)

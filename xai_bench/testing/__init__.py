@@ -14,7 +14,14 @@ They need no test framework: each raises AssertionError with one sentence that s
 from xai_bench.testing.classifiers import check_classifier
 from xai_bench.testing.datasets import check_dataset
 from xai_bench.testing.explainers import check_explainer
-from xai_bench.testing.fixtures import box_classifier, tiny_batch, tiny_classifier, tiny_regions, tiny_training
+from xai_bench.testing.fixtures import (
+    box_classifier,
+    tiny_batch,
+    tiny_classifier,
+    tiny_regions,
+    tiny_training,
+    with_tiny_players,
+)
 from xai_bench.testing.metrics import check_metric
 
 __all__ = [
@@ -27,4 +34,5 @@ __all__ = [
     "tiny_classifier",
     "tiny_regions",
     "tiny_training",
+    "with_tiny_players",
 ]

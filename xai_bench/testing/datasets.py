@@ -28,6 +28,7 @@ def check_dataset(dataset: Dataset, films: int = 6) -> None:
     for sample in chosen:
         _check_image(who, sample)
         _check_regions(who, sample)
+        _check_players(who, sample)
     _check_names(who, dataset, chosen)
     expect(all(isinstance(p, str) for p in dataset.problems()), f"{who}.problems() must be sentences.")
 
@@ -147,6 +148,20 @@ def _check_regions(who: str, sample: Sample) -> None:
         )
         same = again[key].mask
         expect(same is not None and np.array_equal(region.mask, same), f"{who}: {where} differs when read again.")
+
+
+def _check_players(who: str, sample: Sample) -> None:
+    found = sample.read_players()
+    if found is None:
+        return
+    size, known = sample.read_image().shape[:2], set(found.players)
+    expect(
+        found.labels.shape == size,
+        f"{who}: the players of {sample.id!r} are {found.labels.shape}, the picture {size}; players have native size.",
+    )
+    used = set(np.unique(found.labels).tolist()) - {0}
+    used |= {p.parent for p in found.players.values() if p.parent is not None}
+    expect(used <= known, f"{who}: players {sorted(used - known)} of {sample.id!r} are drawn or parents, and unnamed.")
 
 
 def _check_names(who: str, dataset: Dataset, samples: Sequence[Sample]) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.protocols import Batch, Explainer, Traits
+from xai_bench.protocols import Batch, Explainer, Players, Traits
 from xai_bench.spec import spec_of
+from xai_bench.study import seeded
 from xai_bench.testing.fixtures import tiny_batch, tiny_classifier, tiny_training
 from xai_bench.testing.watch import check_spec, expect, left_alone, name_of, own_randomness
 
@@ -118,7 +119,7 @@ def _check_traits(explainer: Explainer, classifier: Classifier, batch: Batch, ma
         traits.upsampling in known, f"{who}: upsampling is {traits.upsampling!r}; expected one of {', '.join(known)}."
     )
     expect(traits.signed or bool((maps >= 0).all()), f"{who} says signed = False and returns negative values.")
-    if not hasattr(explainer, "seed"):
+    if not seeded(explainer):
         renamed = explainer(classifier, dataclasses.replace(batch, ids=tuple(f"other {i}" for i in batch.ids)))
         expect(torch.equal(renamed, maps), f"{who} depends on the pictures' ids and has no field `seed`.")
     other = explainer(classifier, dataclasses.replace(batch, targets=(batch.targets + 1) % classifier.n_logits))
@@ -134,7 +135,9 @@ def _check_traits(explainer: Explainer, classifier: Classifier, batch: Batch, ma
 def rows(batch: Batch, order: Tensor) -> Batch:
     """The batch in another order."""
     ids = tuple(batch.ids[i] for i in order.tolist())
-    return Batch(batch.images[order], batch.targets[order], ids, batch.content[order], None, batch.spacing_mm[order])
+    names = batch.players and tuple(batch.players.names[i] for i in order.tolist())
+    players = batch.players and Players(batch.players.labels[order], names or ())
+    return Batch(batch.images[order], batch.targets[order], ids, batch.content[order], players, batch.spacing_mm[order])
 
 
 def close(a: Tensor, b: Tensor, tolerance: float) -> bool:

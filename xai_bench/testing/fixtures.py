@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.inputs import Input, Resize
-from xai_bench.protocols import Batch
+from xai_bench.protocols import Batch, Player, Players
 from xai_bench.samples import Head
 from xai_bench.seeding import generator
 
@@ -82,6 +83,25 @@ def tiny_regions(batch: Batch) -> Bool[Tensor, "b h w"]:
         top, left = (i * h // 5) % (h // 2), w // 4 + (i * w // 7) % (w // 4)
         regions[i, top : top + h // 4, left : left + w // 5] = True
     return regions & batch.content
+
+
+def with_tiny_players(batch: Batch) -> Batch:
+    """The batch with anatomical players: a column of four vertebrae in the middle, each with a disc below it.
+
+    The last picture but one is not marked: it has labels 0 and no players.
+    """
+    b, h, w = batch.content.shape
+    labels = torch.zeros(b, h, w, dtype=torch.long)
+    labels[:, :, w // 4 : w - w // 4] = 1 + torch.arange(h)[:, None] * 8 // h
+    labels[b - 2] = 0
+    bodies = ("T12", "L1", "L2", "L3", "L4")
+    names = {
+        1 + n: Player(bodies[n // 2] if n % 2 == 0 else f"{bodies[n // 2]}-{bodies[n // 2 + 1]}", bodies[n // 2], 9)
+        for n in range(8)
+    }
+    names |= {9: Player("spine")}
+    marked = [{} if i == b - 2 else names for i in range(b)]
+    return replace(batch, players=Players(labels.to(batch.images.device), tuple(marked)))
 
 
 def tiny_training(classifier: Classifier) -> list[tuple[Batch, Mapping[str, Bool[Tensor, "b h w"]]]]:

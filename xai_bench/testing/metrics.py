@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai_bench.anatomy import needs_players
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.errors import XaiBenchError
 from xai_bench.protocols import Batch, Case, Metric, Result, Saliency
 from xai_bench.samples import RegionState
 from xai_bench.seeding import generator
+from xai_bench.spec import spec_of
 from xai_bench.testing.explainers import fitted, rows
-from xai_bench.testing.fixtures import tiny_batch, tiny_classifier, tiny_regions
+from xai_bench.testing.fixtures import tiny_batch, tiny_classifier, tiny_regions, with_tiny_players
 from xai_bench.testing.watch import check_spec, expect, left_alone, name_of, own_randomness
 
 TOLERANCE = 1e-5
@@ -39,7 +41,7 @@ class Slope:
 
 
 def check_metric(metric: Metric, classifier: Classifier | None = None) -> None:
-    """The contract of a metric, on a tiny CNN unless another classifier is given; fits it first where it has `fit`.
+    """The contract of a metric, on a tiny CNN unless another classifier is given; it is fitted and tuned first.
 
     Raises AssertionError with one sentence for the first thing that is wrong.
     """
@@ -47,6 +49,7 @@ def check_metric(metric: Metric, classifier: Classifier | None = None) -> None:
     check_spec(metric)
     metric = fitted(metric, classifier)
     case = _case(metric, classifier)
+    metric = _tuned(metric, case)
     _check_scores(metric)
     with left_alone(name_of(metric), classifier, case.batch):
         first = _score(metric, case)
@@ -61,10 +64,31 @@ def check_metric(metric: Metric, classifier: Classifier | None = None) -> None:
 
 def _case(metric: Metric, classifier: Classifier) -> Case:
     batch = tiny_batch(classifier, count=5)
+    batch = with_tiny_players(batch) if needs_players(metric) else batch
     maps = torch.stack([torch.randn(batch.content.shape[1:], generator=generator(0, i)) for i in batch.ids])
     state: RegionState = "drawn" if metric.needs_region else "not_read"
     shown = tiny_regions(batch) if metric.needs_region else None
     return Case(classifier, batch, Slope(), maps.to(batch.images.device), shown, (state,) * len(batch))
+
+
+def _tuned(metric: Metric, case: Case) -> Metric:
+    """The metric, tuned on the case where it has `tune`; untuned it must refuse to score."""
+    tune: Any = getattr(metric, "tune", None)
+    if tune is None:
+        return metric
+    who, before = name_of(metric), spec_of(metric)
+    try:
+        metric(case)
+    except XaiBenchError:
+        pass
+    else:
+        raise AssertionError(f"{who} scores before it was tuned; raise Unfit.")
+    found: Metric = tune([case])
+    expect(
+        type(found) is type(metric) and spec_of(metric) == before == spec_of(found),
+        f"{who}.tune must return a tuned copy (dataclasses.replace) with what was learned in a field `state`.",
+    )
+    return found
 
 
 def _check_scores(metric: Metric) -> None:
