@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
+import weakref
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,8 +34,8 @@ def check_segmentation(who: str, segmentation: str) -> None:
 def players(batch: Batch, segmentation: str) -> Int[Tensor, "b h w"]:
     """The player of each pixel, numbered from 0 without gaps in each picture; on the device of the pictures.
 
-    `anatomy` takes the players that the batch carries; the pixels of none of them are together one more player. Raises
-    Unfit where it carries none.
+    `anatomy` takes the players that the batch carries; the pixels of none of them are together one more player, so that
+    what does not belong to the spine has one value beside those of the vertebrae. Raises Unfit where it carries none.
     """
     _, _, h, w = batch.images.shape
     if segmentation == "anatomy":
@@ -51,20 +54,30 @@ def players(batch: Batch, segmentation: str) -> Int[Tensor, "b h w"]:
     return torch.stack(found).to(batch.images.device)
 
 
-def superpixels(image: Float[Tensor, "c h w"], algorithm: str) -> Int[NDArray[np.int64], "h w"]:
+def superpixels(image: Float[Tensor, "c h w"], algorithm: str) -> Int[NDArray[np.int32], "h w"]:
     """The segmentation of the picture in RGB by the package `lime`, numbered from 0 without gaps."""
     array = image.float().cpu().contiguous().numpy()
-    return _segmented(array.tobytes(), array.shape, algorithm).astype(np.int64)
+    digest = hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+    return _segmented(_Film(digest, weakref.ref(array)), algorithm).copy()
+
+
+@dataclass(frozen=True)
+class _Film:
+    """A picture that is known by its content; the cache, which keeps what it was asked, does not keep the pixels."""
+
+    digest: str
+    array: weakref.ref[NDArray[np.float32]] = field(compare=False)
 
 
 @functools.lru_cache(maxsize=64)  # a block of films: several methods ask for the same players, one after the other
-def _segmented(content: bytes, shape: tuple[int, ...], algorithm: str) -> Int[NDArray[np.int32], "h w"]:
+def _segmented(film: _Film, algorithm: str) -> Int[NDArray[np.int32], "h w"]:
     from lime.wrappers.scikit_image import SegmentationAlgorithm
 
     # The package's own defaults; the other algorithms run with scikit-image's, as a user of the package gets them.
     options = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2} if algorithm == "quickshift" else {}
-    image = np.frombuffer(content, np.float32).reshape(shape)
-    rgb = np.ascontiguousarray(np.broadcast_to(image, (3, *shape[1:])).transpose(1, 2, 0), np.float64)
+    image = film.array()
+    assert image is not None  # whoever asks holds it
+    rgb = np.ascontiguousarray(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0), np.float64)
     found = SegmentationAlgorithm(algorithm, **options)(rgb)
     # Without this, the package never hides the last superpixel of slic, which counts from 1.
     return np.unique(found, return_inverse=True)[1].reshape(found.shape).astype(np.int32)
@@ -72,7 +85,7 @@ def _segmented(content: bytes, shape: tuple[int, ...], algorithm: str) -> Int[ND
 
 def paint(values: Float[Tensor, "b players"], labels: Int[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """Each player's value on its pixels."""
-    return values.gather(1, labels.flatten(1)).view(labels.shape)
+    return values.gather(1, labels.flatten(1).long()).view(labels.shape)
 
 
 def mean_colors(images: Float[Tensor, "b c h w"], labels: Int[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
@@ -81,11 +94,14 @@ def mean_colors(images: Float[Tensor, "b c h w"], labels: Int[Tensor, "b h w"]) 
     >>> mean_colors(torch.tensor([[[[0.0, 1.0, 5.0]]]]), torch.tensor([[[0, 0, 1]]]))[0, 0].tolist()
     [[0.5, 0.5, 5.0]]
     """
-    colors, where = images.flatten(2).double(), labels.flatten(1)[:, None]
+    return torch.stack([_mean_color(*both) for both in zip(images, labels, strict=True)])
+
+
+def _mean_color(image: Float[Tensor, "c h w"], labels: Int[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
+    colors, where = image.flatten(1).double(), labels.flatten().long()
     everywhere = where.expand_as(colors)
-    totals = colors.new_zeros(*colors.shape[:2], int(labels.max()) + 1).scatter_add_(2, everywhere, colors)
-    sizes = torch.zeros_like(totals[:, :1]).scatter_add_(2, where, torch.ones_like(colors[:, :1]))
-    return (totals / sizes).to(images).gather(2, everywhere).view(images.shape)
+    totals = colors.new_zeros(len(colors), int(where.max()) + 1).scatter_add_(1, everywhere, colors)
+    return (totals / where.bincount(minlength=totals.shape[1])).to(image).gather(1, everywhere).view(image.shape)
 
 
 def coin_flips(seed: int, picture_id: str, samples: int, count: int) -> Bool[Tensor, "m players"]:

@@ -17,27 +17,27 @@ from xai_bench.registry import explainer
 @explainer("attention_rollout", cite="Abnar & Zuidema 2020")
 @dataclass(frozen=True)
 class AttentionRollout:
-    """Share of each patch in the class token (without one: in the mean token), on the grid of patches, in [0, 1].
+    """Share of each patch in the tokens that make the logits, on the grid of patches, in [0, 1].
 
-    The product over the blocks of (1 - residual) times the mean attention over heads plus `residual` times the identity
-    (Abnar & Zuidema 2020, section 3; residual 0.5). It does not depend on the target. Raises Unfit for a classifier
-    without attention.
+    These are the class token, class and distillation token (DeiT), or all patches; the mean of them. The product over
+    the blocks of (1 - residual) times the mean attention over heads plus `residual` times the identity (Abnar & Zuidema
+    2020, section 3; residual 0.5). It does not depend on the target. Raises Unfit for a classifier without attention
+    from every token to every token.
     """
 
     residual: float = 0.5
     family: ClassVar[str] = "attention"
     signed: ClassVar[bool] = False
     class_specific: ClassVar[bool] = False
+    works_with: ClassVar[str] = "transformers in which every token attends to every other"
 
     def __post_init__(self) -> None:
         if not 0 <= self.residual <= 1:
             raise BadInput(f"attention_rollout: residual is {self.residual}; expected a share in [0, 1], such as 0.5.")
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        _, weights, prefix, (rows, columns) = read_attention(classifier, batch.images)
-        joint = rollout(torch.stack([block.mean(1) for block in weights]), self.residual)
-        reached = joint[:, 0] if prefix else joint.mean(1)
-        return reached[:, prefix:].reshape(len(batch), rows, columns)
+        found = read_attention(classifier, batch.images)
+        return found.to_patches(rollout(torch.stack([block.mean(1) for block in found.weights]), self.residual))
 
 
 def rollout(attention: Float[Tensor, "blocks b t t"], residual: float) -> Float[Tensor, "b t t"]:

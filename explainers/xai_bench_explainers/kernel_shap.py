@@ -48,6 +48,11 @@ class KernelShap:
             raise BadInput(f"kernel_shap: samples is {self.samples}; expected 2 or more, such as 1000.")
 
     @property
+    def needs_players(self) -> bool:
+        """Whether batches must carry anatomical players."""
+        return self.segmentation == "anatomy"
+
+    @property
     def evaluations(self) -> int:
         """Model evaluations a picture, for estimates; the picture itself and the hidden one come on top of samples."""
         return self.samples + 2

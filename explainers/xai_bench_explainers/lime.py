@@ -48,6 +48,11 @@ class Lime:
         check_options("lime", self.samples, self.hide_color, self.kernel_width)
 
     @property
+    def needs_players(self) -> bool:
+        """Whether batches must carry anatomical players."""
+        return self.segmentation == "anatomy"
+
+    @property
     def evaluations(self) -> int:
         """Model evaluations a picture, for estimates."""
         return self.samples

@@ -101,7 +101,7 @@ class SoftScene(Scene):
     @classmethod
     def over(cls, batch: Batch, imputer: Imputer, cells: int) -> SoftScene:
         """A batch and its background."""
-        nobody = torch.zeros_like(batch.content, dtype=torch.long)
+        nobody = torch.zeros((), dtype=torch.long, device=batch.images.device).expand(batch.content.shape)
         plain, kind = Scene.of(batch, nobody, imputer), f"soft masks of {cells} x {cells} cells"
         return cls(plain.images, plain.background, nobody, plain.targets, plain.content, imputer=kind, cells=cells)
 
@@ -204,6 +204,11 @@ class RisePlayers:
             raise BadInput(
                 f"rise_players: hide_color is {self.hide_color}; expected a gray value from 0 to 1, or None."
             )
+
+    @property
+    def needs_players(self) -> bool:
+        """Whether batches must carry anatomical players."""
+        return self.segmentation == "anatomy"
 
     @property
     def evaluations(self) -> int:

@@ -22,6 +22,9 @@ from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
 from xai_bench_explainers._trees import Tree, anatomical, halved
 
+CHUNK = 256
+"""Coalitions that exist pixel by pixel at one time; whole batches, whatever their size."""
+
 Coalition = tuple[int, ...]  # the nodes whose players show; none of them lies within another
 
 
@@ -54,6 +57,11 @@ class ShapPartition:
         if self.at_once < 2 or self.at_once % 2:
             raise BadInput(f"shap_partition: at_once is {self.at_once}; expected an even number, two for each node.")
 
+    @property
+    def needs_players(self) -> bool:
+        """Whether batches must carry anatomical players."""
+        return self.hierarchy == "anatomy"
+
     def fit(self, classifier: Classifier, training: TrainingData) -> ShapPartition:
         """Fit the imputer, where it learns from training films."""
         return with_fitted_imputer(self, training)
@@ -65,9 +73,11 @@ class ShapPartition:
         planted = {i: tree for i in sorted(set(same)) if (tree := trees[i]) is not None}
 
         def answer(asked: Sequence[tuple[int, Coalition]]) -> list[float]:
-            owner = torch.tensor([i for i, _ in asked])
-            keep = shown([(planted[i], coalition) for i, coalition in asked])
-            found: list[float] = evaluate(classifier, scene, owner, keep, self.score).tolist()
+            found: list[float] = []
+            for start in range(0, len(asked), CHUNK):
+                part = asked[start : start + CHUNK]
+                keep = shown([(planted[i], coalition) for i, coalition in part])
+                found += evaluate(classifier, scene, torch.tensor([i for i, _ in part]), keep, self.score).tolist()
             return found
 
         shares = together({i: owen(t, self.evaluations, self.at_once) for i, t in planted.items()}, answer)

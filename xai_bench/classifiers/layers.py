@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -32,10 +33,10 @@ def is_attention(module: nn.Module) -> bool:
 def find_cam_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> str | None:
     """The dotted name of the module that CAM methods look at, found by one forward pass of a black picture.
 
-    It is the last module before pooling and before the last layer whose output is a map of the picture. Where attention
-    on tokens follows, it is the norm before the last attention (Grad-CAM of the later tokens is zero: only the class
-    token is read). None where there is neither, as in an MLP-Mixer. Raises BadInput where the model refuses a picture
-    of (height, width) `size`.
+    It is the last module before pooling and before the last layer whose output is a map of the picture, its channels
+    first or, as in a Swin transformer, last. Where attention on tokens follows, it is the norm before the last
+    attention (Grad-CAM of the later tokens is zero: only the class token is read). None where there is neither, as in
+    an MLP-Mixer. Raises BadInput where the model refuses a picture of (height, width) `size`.
 
     >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> find_cam_layer(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), 1, (8, 8))
@@ -84,12 +85,28 @@ def _calls(model: nn.Module, channels: int, size: tuple[int, int]) -> list[Call]
     return calls
 
 
+def channel_axis(shape: Sequence[int], size: tuple[int, int]) -> int | None:
+    """Where a layer's output over a picture of (height, width) `size` has its channels: 1, or 3 in (b, h, w, c).
+
+    The two axes beside it have the picture's aspect ratio, to a pixel. None where there are none, as in attention
+    weights.
+
+    >>> channel_axis((1, 768, 7, 7), (224, 224)), channel_axis((1, 7, 7, 768), (224, 224))
+    (1, 3)
+    """
+    for axis, (height, width) in ((1, shape[2:]), (3, shape[1:3])):
+        if height <= size[0] and width <= size[1] and abs(height - width * size[0] / size[1]) <= 1:
+            return axis
+    return None
+
+
 def _is_map(call: Call, size: tuple[int, int]) -> bool:
-    """(b, c, h, w) with the picture's aspect ratio: (b, h, w, c) and attention weights have another one."""
+    """A map of the picture, of more than one row and column, with its channels first or last."""
     if len(call.shape) != 4 or isinstance(call.module, _PASSING_ON):
         return False
-    height, width = call.shape[2:]
-    return 1 < height <= size[0] and 1 < width <= size[1] and abs(height - width * size[0] / size[1]) <= 1
+    axis = channel_axis(call.shape, size)
+    grid = {1: call.shape[2:], 3: call.shape[1:3]}.get(axis or 0, (1, 1))
+    return min(grid) > 1
 
 
 def _is_tokens(call: Call) -> bool:
