@@ -92,18 +92,19 @@ class Removal(ABC):
         """The answers to each question about the case's pictures, in one call: no model batch is half empty."""
         batch, b = case.batch, len(case.batch)
         scene, rows = Scene.of(batch, questions[0].labels, self.imputer), torch.arange(b).repeat(len(questions))
-        stacked = replace(
-            scene,
-            images=scene.images[rows],
-            background=scene.background[rows],
-            labels=torch.cat([q.labels for q in questions]).to(scene.labels),
-            targets=scene.targets[rows],
-            content=scene.content[rows],
-        )
+        if len(questions) > 1:  # one question needs no copies of the pictures
+            scene = replace(
+                scene,
+                images=scene.images[rows],
+                background=scene.background[rows],
+                labels=torch.cat([q.labels.to(scene.labels) for q in questions]),
+                targets=scene.targets[rows],
+                content=scene.content[rows],
+            )
         sizes = [q.keep.shape[1] for q in questions]
         owner = torch.arange(len(rows)).repeat_interleave(torch.tensor(sizes).repeat_interleave(b))
         keep = torch.cat([q.keep.flatten(0, 1) for q in questions])
-        found = evaluate_scores(case.classifier, stacked, owner, keep, outcomes).double()
+        found = evaluate_scores(case.classifier, scene, owner, keep, outcomes).double()
         return [part.view(len(outcomes), b, -1) for part in torch.split(found, [b * m for m in sizes], 1)]
 
 
@@ -139,12 +140,16 @@ class PixelRemoval(Removal):
     def walks(self, cases: Sequence[Case]) -> list[Walk]:
         """What the model says along all passes of each map."""
         parts = self.divide(cases)
-        questions = [end_points(cases[0].batch.content, self.steps), *(question for _, question, _ in parts)]
-        (ends,), *told = self.ask(cases[0], questions, (self.score,))
-        whole, gone = torch.split(ends, 1, 1)
+        # The end points are the same for all maps; they are asked with the first one's players.
+        ends = torch.arange(self.steps + 1) >= torch.tensor([[0], [self.steps]])
+        _, first, _ = parts[0]
+        keep = torch.cat([ends.expand(len(first.keep), *ends.shape), first.keep], 1)
+        questions = [Question(first.labels, keep), *(question for _, question, _ in parts[1:])]
+        told = [y for (y,) in self.ask(cases[0], questions, (self.score,))]
+        whole, gone, told[0] = torch.split(told[0], [1, 1, first.keep.shape[1]], 1)
         return [
             Walk(found, fraction, {way: torch.cat([whole, y, gone], 1) for way, y in self.by_pass(inner)})
-            for (found, _, fraction), (inner,) in zip(parts, told, strict=True)
+            for (found, _, fraction), inner in zip(parts, told, strict=True)
         ]
 
     def by_pass(self, y: Float[Tensor, "*rows m"]) -> list[tuple[Pass, Float[Tensor, "*rows n"]]]:
@@ -200,5 +205,5 @@ def removal_steps(
     place = places(maps.masked_fill(~content, -torch.inf).flatten(1), order)
     pixels = content.flatten(1).sum(1, keepdim=True)
     counts = (torch.arange(steps + 1, device=maps.device) * pixels + steps // 2) // steps
-    labels = torch.searchsorted(counts[:, 1:].contiguous(), place, right=True)
+    labels = torch.searchsorted(counts[:, 1:].contiguous(), place, right=True, out_int32=True)
     return labels.view(maps.shape), counts.double() / pixels

@@ -1,67 +1,74 @@
 """Retrain stability: does a retrained twin look at the same place?"""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float64, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xai_bench.errors import BadInput
-from xai_bench.protocols import Better, ClassifierCard, Evidence, Saliency, SummaryRow, Traits
+from xai_bench.protocols import Better, ClassifierCard, Evidence, SummaryRow
 from xai_bench.registry import summary
-from xai_bench.saliency import constant, invalid, spearman, ssim, to_grid, top_k_iou
-from xai_bench.seeding import generator
-from xai_bench.statistics import interval
+from xai_bench.seeding import numpy_generator
+from xai_bench.similarity import SCORES
+from xai_bench.spec import spec_of
+from xai_bench.statistics import Interval
+from xai_bench_metrics._pair_interval import T_PAIRS, pair_interval
+from xai_bench_metrics._twin_maps import Gather, Indices, TwinMaps, by_classifier, methods, repeats
 
-Pair = tuple[ClassifierCard, ClassifierCard]
-Maps = Mapping[str, tuple[int, Tensor]]  # picture -> (target, map)
-SCORES = ("ssim", "spearman", "top_k_iou")
-CHUNK = 256  # pairs of maps compared at once: bounds the memory
+NAME = "retrain_stability"
+SHARE, GAP = "agreeing_share", "accuracy_gap"
+Films = Int[NDArray[np.int64], "_"]  # as many as each pair has
+SPEARMAN = SCORES.index("spearman")
+BAND = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pairs of classifiers that share rows: twins of one classifier (`other` None), or replicates of two."""
+    """Pairs of classifiers that share rows: twins of one classifier (`other` None), or twins of two."""
 
     classifier: str
     other: str | None
-    pairs: tuple[Pair, ...]
+    cards: tuple[ClassifierCard, ...]
+    pairs: tuple[tuple[int, int], ...]  # of `cards`
+
+    @property
+    def folds(self) -> bool:
+        """Whether twins learned from folds, which share films: no number of them is a sample of twins."""
+        return any(card.fold is not None for card in self.cards)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lines:
-    """Values, one line a picture and pair (columns pair, picture, patient, scores), and what was left out and why."""
+    """One line a comparison: which pair, of which film (and its patient), its scores, and what was left out and why."""
 
-    table: pd.DataFrame
-    excluded: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """Both maps of the films on which a pair agrees, on one grid, and which of them hold NaN or are constant."""
-
-    first: Saliency
-    second: Saliency
-    content: Bool[Tensor, "b h w"]
-    invalid: Bool[Tensor, "b"]
-    flat: Bool[Tensor, "b"]
+    pair: Indices
+    films: Indices
+    patients: NDArray[Any]
+    values: Float64[NDArray[np.float64], "s k"]
+    excluded: Mapping[str, int] = field(default_factory=dict)
 
 
-@summary("retrain_stability", cite="Venkatesh et al. 2024; Arun et al. 2021; SSIM: Wang et al. 2004")
+@summary(NAME, cite="Venkatesh et al. 2024; Arun et al. 2021; SSIM: Wang et al. 2004")
 @dataclass(frozen=True)
 class RetrainStability:
-    """How alike the maps of retrained twins are on films where both predict the same class, beside a null band.
+    """How alike the maps of retrained twins are on films where both predict the same class, beside null and floor.
 
-    `ssim`, `spearman` (signed) and `top_k_iou` (k = `share` of content, largest first) on the coarser of the two native
-    grids, at most `grid` cells a side, for every pair of replicates of one classifier (repeatability) and of two
-    (reproducibility). `*_null` compares with films of other patients of the same predicted class and view, `null_draws`
-    each; its limits are the 2.5 and 97.5 percentiles of single pairs of maps. `agreeing_share` is the share of films on
-    which a pair predicts the same class. Other intervals are over patients, conditional on these classifiers.
+    `ssim`, `spearman` (signed), `spearman_absolute` and `top_k_iou` (k = `share` of content, largest first) on the
+    coarser native grid, at most `grid` cells a side, for every pair of twins of one classifier (repeatability) and of
+    two (reproducibility); `*_pair` is one pair's mean, its replicates in the note. `*_null` compares with films of
+    other patients of the same predicted class and view, `null_draws` each; its limits are the 2.5 and 97.5 percentiles
+    of single comparisons, and `*_passes` is the share of comparisons of twins above the upper one. `*_floor` compares
+    repeat runs of the explainer on the same classifier; exactly 1 for a method without a seed. `agreeing_share`: films
+    on which a pair predicts the same class; `accuracy_gap`: mean |difference| of accuracies over pairs.
+
+    Intervals are over patients, conditional on these twins; from 5 twins on over patients and twins, folds excepted.
     """
 
     grid: int = 56
@@ -74,168 +81,227 @@ class RetrainStability:
 
     def __call__(self, evidence: Evidence) -> Sequence[SummaryRow]:
         """Rows of every explainer."""
-        rows = []
-        for explainer in evidence.explainers:
-            for group in groups(evidence.cards):
-                pairs = [self._pair(evidence, explainer, pair) for pair in group.pairs]
-                rows += _rows(explainer, group, pairs, evidence.seed)
-        return rows
+        gather, found = Gather(evidence, self.grid), groups(evidence)
+        return [
+            row
+            for method in methods(evidence)
+            for group in found
+            for row in (*self._twins(gather, method, group), *self._floor(gather, method, group))
+        ]
 
-    def _pair(self, evidence: Evidence, explainer: str, pair: Pair) -> dict[str, Lines]:
-        """Lines of one pair: `share` of agreement, `same` picture, `null`."""
-        first, second = (evidence.maps(card.weights, explainer) for card in pair)
-        films = _films(evidence.predictions, first, second, pair)
-        agree = films[films.agreeing_share == 1].reset_index(drop=True)
-        alone = {"no map of one classifier": len(first.keys() ^ second.keys())}
-        lost = alone | {"predictions differ": len(films) - len(agree)}
-        if agree.empty:
-            return {"share": Lines(films, alone), "same": Lines(agree, lost), "null": Lines(agree, {})}
-        both = self._aligned(evidence, pair, (first, second), list(agree.picture))
-        span = 2.0 if Traits.of(evidence.explainers[explainer]).signed else 1.0
-        everywhere = torch.arange(len(agree), device=both.content.device)
-        same, lost_maps = _kept(agree, everywhere, self._alike(both, everywhere, everywhere, span), both)
-        i, j = (n.to(everywhere.device) for n in partners(agree, same.index.to_numpy(), self.null_draws, evidence.seed))
-        null, lost_null = _kept(agree, i, self._alike(both, i, j, span), both)
-        lonely = {"no other patient of the class and view": len(same) - len(set(i.tolist()))}
-        return {
-            "share": Lines(films, alone),
-            "same": Lines(same, lost | lost_maps),
-            "null": Lines(null, lonely | lost_null),
+    def _twins(self, gather: Gather, method: str, group: Group) -> Iterator[SummaryRow]:
+        """Rows of pairs of classifiers."""
+        write = Writer(method, group, gather.evidence.seed)
+        if not group.pairs:
+            yield write.missing(SHARE, "no twin: it has one replicate")
+            return
+        seen = gather([(card, method) for card in group.cards])
+        yield write.mean(SHARE, _agreement(seen, group.pairs), 0, binary=True)
+        yield write.accuracy_gap()
+        same, usable = self._same_film(seen, group.pairs)
+        null = self._other_films(seen, group.pairs, usable, gather.evidence.seed)
+        better: Better | None = "higher" if group.other is None else None  # two classifiers may rightly look elsewhere
+        for at, score in enumerate(SCORES):
+            band = write.band(score, null, at)
+            yield write.mean(score, same, at, better)
+            yield band
+            yield write.passes(score, same, at, band.high, better)
+            yield from write.each_pair(score, same, at)
+
+    def _floor(self, gather: Gather, method: str, group: Group) -> Iterator[SummaryRow]:
+        """Rows of the same classifier explained twice."""
+        if group.other is not None:
+            return
+        write, runs = Writer(method, group, gather.evidence.seed), [method, *repeats(gather.evidence, method)]
+        if len(runs) > 1:
+            seen = gather([(card, run) for card in group.cards for run in runs])
+            firsts = range(0, len(seen.maps), len(runs))
+            same, _ = self._same_film(seen, [(n, n + m) for n in firsts for m in range(1, len(runs))])
+            yield from (write.mean(f"{score}_floor", same, at, conditional=True) for at, score in enumerate(SCORES))
+        elif deterministic(gather.evidence.explainers[method]):
+            films = len({i for card in group.cards for i in gather.evidence.maps(card.weights, method)})
+            yield from (write.row(f"{score}_floor", 1.0, films, note="deterministic") for score in SCORES)
+
+    def _same_film(self, seen: TwinMaps, pairs: Sequence[tuple[int, int]]) -> tuple[Lines, list[Films]]:
+        """Two maps of one film where both explain the same class, and the films of each pair that can be compared."""
+        a, b = np.array(pairs).T
+        present = seen.present[a] & seen.present[b]
+        agree = present & (seen.targets[a] == seen.targets[b])
+        bad, flat = (agree & (kind[a] | kind[b]) for kind in (seen.invalid, seen.flat & ~seen.invalid))
+        pair, films = np.nonzero(agree & ~bad & ~flat)
+        values = seen.alike((a[pair], b[pair]), (films, films), self.share)
+        # A map can also be constant in the content only, or on the coarser grid: it has no rank correlation then.
+        varied = ~np.isnan(values[SPEARMAN])
+        pair, films, values = pair[varied], films[varied], values[:, varied]
+        excluded = {
+            "no map of one classifier": int((seen.present[a] ^ seen.present[b]).sum()),
+            "predictions differ": int((present & ~agree).sum()),
+            "invalid map": int(bad.sum()),
+            "constant map": int((flat & ~bad).sum() + (~varied).sum()),
         }
+        return Lines(pair, films, seen.patients[films], values, excluded), [films[pair == p] for p in range(len(a))]
 
-    def _aligned(self, evidence: Evidence, pair: Pair, maps: tuple[Maps, Maps], ids: Sequence[str]) -> Aligned:
-        native = [torch.stack([found[i][1] for i in ids]).float() for found in maps]
-        height, width = (min(self.grid, *sides) for sides in zip(*(m.shape[1:] for m in native), strict=True))
-        bad, flat = (torch.stack([test(m) for m in native]).any(0) for test in (invalid, _flat))
-        first, second = (to_grid(m.nan_to_num(0, 0, 0), (height, width)) for m in native)
-        content = _content(evidence, pair, ids, (height, width)).to(first.device)
-        return Aligned(first, second, content, bad, flat)
-
-    def _alike(self, both: Aligned, i: Int[Tensor, "n"], j: Int[Tensor, "n"], span: float) -> Float[Tensor, "scores n"]:
-        """The scores of the first maps `i` against the second maps `j`."""
-        parts = [torch.empty(len(SCORES), 0, dtype=torch.float64, device=i.device)]
-        for start in range(0, len(i), CHUNK):
-            one, other = i[start : start + CHUNK], j[start : start + CHUNK]
-            content = both.content[one] & both.content[other]
-            x, y = _scaled(both.first[one], content), _scaled(both.second[other], content)
-            parts.append(
-                torch.stack([ssim(x, y, content, span), spearman(x, y, content), top_k_iou(x, y, content, self.share)])
-            )
-        return torch.cat(parts, 1)
+    def _other_films(
+        self, seen: TwinMaps, pairs: Sequence[tuple[int, int]], usable: Sequence[Films], seed: int
+    ) -> Lines:
+        """One twin's map of a film, the other's of another patient's film."""
+        views = np.unique(seen.views, return_inverse=True)[1]
+        drawn, lonely = [], 0
+        for n, ((a, b), films) in enumerate(zip(pairs, usable, strict=True)):
+            kinds = seen.targets[a] * (len(views) + 1) + views
+            i, j = partners(films, kinds, seen.patients, seen.pictures, (self.null_draws, seed))
+            lonely += len(films) - len(np.unique(i))
+            drawn.append(np.stack([np.full_like(i, n), np.full_like(i, a), np.full_like(i, b), i, j]))
+        pair, a, b, i, j = np.concatenate(drawn, 1)
+        values = seen.alike((a, b), (i, j), self.share)
+        kept = ~np.isnan(values[SPEARMAN])
+        excluded = {"no other patient of the class and view": lonely, "constant map": int((~kept).sum())}
+        return Lines(pair[kept], i[kept], seen.patients[i[kept]], values[:, kept], excluded)
 
 
-def groups(cards: Sequence[ClassifierCard]) -> list[Group]:
-    """Twins of each classifier, then replicates of each two classifiers, in the order of the cards."""
-    names = list(dict.fromkeys(card.classifier for card in cards))
-    of = {name: [card for card in cards if card.classifier == name] for name in names}
-    twins = [Group(name, None, tuple(combinations(of[name], 2))) for name in names]
-    return twins + [Group(a, b, tuple(product(of[a], of[b]))) for a, b in combinations(names, 2)]
+def groups(evidence: Evidence) -> list[Group]:
+    """Twins of each classifier, then twins of each two classifiers, in the order of the cards."""
+    of = by_classifier(evidence)
+    found = [Group(name, None, cards, tuple(combinations(range(len(cards)), 2))) for name, cards in of.items()]
+    for a, b in combinations(of, 2):
+        first, second = range(len(of[a])), range(len(of[a]), len(of[a]) + len(of[b]))
+        found.append(Group(a, b, (*of[a], *of[b]), tuple(product(first, second))))
+    return found
 
 
 def partners(
-    films: pd.DataFrame, usable: NDArray[np.int64], draws: int, seed: int
-) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"]]:
-    """For each usable film (columns picture, patient, view, target), films of other patients of its class and view.
+    films: Int[NDArray[np.int64], "f"],
+    kinds: Int[NDArray[np.int64], "n"],
+    patients: NDArray[Any],
+    pictures: Sequence[str],
+    draws: tuple[int, int],
+) -> tuple[Indices, Indices]:
+    """For each of `films`, others of them of the same kind (class and view) and another patient: (film, other).
 
-    Positions of the film and of its usable partner, `draws` each or as many as there are, seeded by (seed, picture id).
+    `draws` = (how many each, or as many as there are; seed); they depend on (seed, picture id).
     """
-    patient, picture = films.patient.to_numpy(), films.picture.to_numpy()
-    kind = films.groupby(["target", "view"], sort=False).ngroup().to_numpy()
-    i, j = [], []
-    for film in usable.tolist():
-        others = usable[(kind[usable] == kind[film]) & (patient[usable] != patient[film])]
-        chosen = torch.randperm(len(others), generator=generator(seed, picture[film]))[:draws].numpy()
-        i += [film] * len(chosen)
-        j += others[chosen].tolist()
-    return torch.tensor(i, dtype=torch.long), torch.tensor(j, dtype=torch.long)
+    i, j = [films[:0]], [films[:0]]
+    for film in films:
+        others = films[(kinds[films] == kinds[film]) & (patients[films] != patients[film])]
+        chosen = numpy_generator(draws[1], pictures[film]).permutation(others)[: draws[0]]
+        i.append(np.full_like(chosen, film))
+        j.append(chosen)
+    return np.concatenate(i), np.concatenate(j)
 
 
-def _films(predictions: pd.DataFrame, first: Maps, second: Maps, pair: Pair) -> pd.DataFrame:
-    """The pictures of which both classifiers have a map; `agreeing_share` is 1 where both explain the same class."""
-    ids = sorted(first.keys() & second.keys())
-    known = predictions.drop_duplicates("picture").set_index("picture").reindex(ids)
-    targets = [first[i][0] for i in ids]
-    agree = [float(first[i][0] == second[i][0]) for i in ids]
-    columns = {"patient": known.patient.astype(str).to_list(), "view": known["view"].astype(str).to_list()}
-    label = f"{pair[0].replicate}/{pair[1].replicate}"
-    return pd.DataFrame({"picture": ids, "pair": label, "target": targets, "agreeing_share": agree} | columns)
+def deterministic(explainer: Any) -> bool:
+    """Whether nothing in an explainer's specification is a seed: a second run gives the same map."""
+    return not _has_seed(spec_of(explainer))
 
 
-def _flat(maps: Saliency) -> Bool[Tensor, "b"]:
-    return constant(maps, torch.ones_like(maps, dtype=torch.bool))
+def _has_seed(spec: Any) -> bool:
+    if isinstance(spec, Mapping):
+        seed = spec.get("seed")
+        return (isinstance(seed, int) and not isinstance(seed, bool)) or any(map(_has_seed, spec.values()))
+    return isinstance(spec, list) and any(map(_has_seed, spec))
 
 
-def _content(evidence: Evidence, pair: Pair, ids: Sequence[str], size: tuple[int, int]) -> Bool[Tensor, "b h w"]:
-    """Grid cells of which at least half is content for both classifiers."""
-    if evidence.content is None:
-        return torch.ones(len(ids), *size, dtype=torch.bool)
-    shown = [torch.stack(list(evidence.content(card.weights, ids))).float() for card in pair]
-    first, second = (to_grid(mask, size) >= 0.5 for mask in shown)
-    return first & second
+def _agreement(seen: TwinMaps, pairs: Sequence[tuple[int, int]]) -> Lines:
+    """1 where both explain the same class, 0 where they do not."""
+    a, b = np.array(pairs).T
+    pair, films = np.nonzero(seen.present[a] & seen.present[b])
+    same = (seen.targets[a[pair], films] == seen.targets[b[pair], films]).astype(float)
+    alone = {"no map of one classifier": int((seen.present[a] ^ seen.present[b]).sum())}
+    return Lines(pair, films, seen.patients[films], same[None], alone)
 
 
-def _scaled(maps: Saliency, content: Bool[Tensor, "b h w"]) -> Saliency:
-    shown = maps * content
-    return shown / shown.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+@dataclass(frozen=True)
+class Writer:
+    """Makes the rows of one explainer and one group."""
+
+    method: str
+    group: Group
+    seed: int
+
+    def row(self, score: str, value: float, n: int, **more: Any) -> SummaryRow:
+        """A row; without an interval unless `more` has one."""
+        who = (self.method, self.group.classifier, self.group.other)
+        return SummaryRow(NAME, score, *who, value, **({"low": None, "high": None, "n": n} | more))
+
+    def missing(self, score: str, why: str, excluded: Mapping[str, int] | None = None, **more: Any) -> SummaryRow:
+        """A row that says why there is no value."""
+        return self.row(score, float("nan"), 0, note=why, exclusions=dict(excluded or {}), **more)
+
+    def mean(
+        self, score: str, lines: Lines, at: int, better: Better | None = None, *,
+        binary: bool = False, conditional: bool = False,
+    ) -> SummaryRow:  # fmt: skip
+        """The mean over films and pairs."""
+        known, excluded = _defined(lines, at)
+        if not known.any():
+            return self.missing(score, "no film that counts", excluded, better=better)
+        values, films = lines.values[at, known], lines.films[known]
+        found = self._interval(values, lines, known, binary, conditional)
+        low, high = (found.low, min(found.high, 1.0)) if found.known else (None, None)
+        about = {"low": low, "high": high, "exclusions": excluded, "better": better, "note": self._said(found)}
+        return self.row(score, float(values.mean()), len(np.unique(films)), **about)
+
+    def _interval(
+        self, values: NDArray[np.float64], lines: Lines, known: NDArray[np.bool_], binary: bool, conditional: bool
+    ) -> Interval:
+        ends = np.array(self.group.pairs or [(0, 0)])
+        pair = np.zeros_like(lines.pair[known]) if conditional or self.group.folds else lines.pair[known]
+        twins = (ends[pair, 0], ends[pair, 1])
+        crossed = self.group.other is not None
+        return pair_interval(values, lines.patients[known], twins, crossed=crossed, binary=binary, seed=self.seed)
+
+    def _said(self, found: Interval) -> str:
+        if not found.known:
+            return "no interval (one patient, or no spread)"
+        if found.method == T_PAIRS:
+            return f"{found.method} and patients: these twins are a sample of twins"
+        folds = "; folds share films and are not independent" if self.group.folds else ""
+        return f"{found.method} over patients, conditional on these twins{folds}"
+
+    def band(self, score: str, lines: Lines, at: int) -> SummaryRow:
+        """Mean and percentiles of single comparisons of unrelated films."""
+        known, excluded = _defined(lines, at)
+        if not known.any():
+            return self.missing(f"{score}_null", "no two patients of one class and view", excluded)
+        values, films = lines.values[at, known], len(np.unique(lines.films[known]))
+        low, high = (float(limit) for limit in np.quantile(values, BAND))
+        note = "other patients of the same class and view; limits: 2.5 and 97.5 percentiles of single comparisons"
+        about = {"low": low, "high": high, "exclusions": excluded, "note": note}
+        return self.row(f"{score}_null", float(values.mean()), films, **about)
+
+    def passes(self, score: str, lines: Lines, at: int, limit: float | None, better: Better | None) -> SummaryRow:
+        """The share of comparisons that lie above the null band."""
+        if limit is None:
+            return self.missing(f"{score}_passes", "no null band", better=better)
+        above = np.where(np.isnan(lines.values[at]), np.nan, lines.values[at] > limit)
+        shares = Lines(lines.pair, lines.films, lines.patients, above[None], lines.excluded)
+        return self.mean(f"{score}_passes", shares, 0, better, binary=True)
+
+    def each_pair(self, score: str, lines: Lines, at: int) -> Iterator[SummaryRow]:
+        """The mean over films of each pair of twins."""
+        known, _ = _defined(lines, at)
+        for n, (a, b) in enumerate(self.group.pairs):
+            mine = known & (lines.pair == n)
+            if mine.any():
+                note = f"{self.group.cards[a].replicate}-{self.group.cards[b].replicate}"
+                yield self.row(f"{score}_pair", float(lines.values[at, mine].mean()), int(mine.sum()), note=note)
+
+    def accuracy_gap(self) -> SummaryRow:
+        """How much the accuracies of a pair differ, in the mean over pairs."""
+        cards = self.group.cards
+        gaps = [
+            abs(first - second)
+            for first, second in ((cards[a].accuracy, cards[b].accuracy) for a, b in self.group.pairs)
+            if first is not None and second is not None
+        ]
+        if not gaps:
+            return self.missing(GAP, "accuracies are not known")
+        known = [f"{card.accuracy:.3f}" for card in cards if card.accuracy is not None]
+        return self.row(GAP, float(np.mean(gaps)), len(gaps), note=f"accuracies {', '.join(known)}; n is pairs")
 
 
-def _kept(
-    films: pd.DataFrame, i: Int[Tensor, "n"], values: Float[Tensor, "scores n"], both: Aligned
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Lines of the films `i` with their values, without those that have none, and how many that were."""
-    bad = both.invalid[i]
-    # A map can also be constant in the content only, or on the coarser grid: its rank correlation is undefined then.
-    flat = ~bad & (both.flat[i] | values[SCORES.index("spearman")].isnan())
-    columns = dict(zip(SCORES, values.double().cpu().numpy(), strict=True))
-    table = films.iloc[i.tolist()].assign(**columns)[(~bad & ~flat).cpu().numpy()]
-    return table, {"invalid map": int(bad.sum()), "constant map": int(flat.sum())}
-
-
-def _rows(explainer: str, group: Group, pairs: Sequence[Mapping[str, Lines]], seed: int) -> list[SummaryRow]:
-    better: Better | None = "higher" if group.other is None else None  # two classifiers may rightly look elsewhere
-    rows = [_row("agreeing_share", explainer, group, _joined(pairs, "share"), seed)]
-    for score in SCORES if group.pairs else ():
-        rows.append(_row(score, explainer, group, _joined(pairs, "same"), seed, better))
-        rows.append(_null_row(score, explainer, group, _joined(pairs, "null")))
-    return rows
-
-
-def _joined(pairs: Sequence[Mapping[str, Lines]], name: str) -> Lines:
-    parts = [pair[name] for pair in pairs]
-    tables = [part.table for part in parts if len(part.table)]
-    reasons = dict.fromkeys(reason for part in parts for reason in part.excluded)
-    counts = {reason: sum(part.excluded.get(reason, 0) for part in parts) for reason in reasons}
-    return Lines(
-        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), {r: n for r, n in counts.items() if n}
-    )
-
-
-def _row(score: str, explainer: str, group: Group, lines: Lines, seed: int, better: Better | None = None) -> SummaryRow:
-    who = ("retrain_stability", score, explainer, group.classifier, group.other)
-    if lines.table.empty:
-        why = "no film that counts" if group.pairs else "no twin: it has one replicate"
-        return SummaryRow(*who, float("nan"), None, None, 0, lines.excluded, better, why)
-    values = lines.table[score].to_numpy(float)
-    found = interval(values, lines.table.patient.to_numpy(), score == "agreeing_share", seed=seed)
-    each = lines.table.groupby("pair", sort=False)[score].mean()
-    dots = ", ".join(f"{pair} {mean:.3f}" for pair, mean in each.items())
-    low, high = (found.low, found.high) if found.known else (None, None)
-    method = f"{found.method} over patients" if found.known else "no interval (one patient, or no spread)"
-    note = f"{method}, conditional on these pairs of replicates: {dots}"
-    return SummaryRow(
-        *who, float(values.mean()), low, high, lines.table.picture.nunique(), lines.excluded, better, note
-    )
-
-
-def _null_row(score: str, explainer: str, group: Group, lines: Lines) -> SummaryRow:
-    who = ("retrain_stability", f"{score}_null", explainer, group.classifier, group.other)
-    if lines.table.empty:
-        return SummaryRow(
-            *who, float("nan"), None, None, 0, lines.excluded, None, "no two patients of one class and view"
-        )
-    values = lines.table[score].to_numpy(float)
-    low, high = np.quantile(values, [0.025, 0.975])
-    note = "other patients of the same class and view; limits: 2.5 and 97.5 percentiles of single pairs of maps"
-    return SummaryRow(
-        *who, float(values.mean()), float(low), float(high), lines.table.picture.nunique(), lines.excluded, None, note
-    )
+def _defined(lines: Lines, at: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Which lines have this score, and what was left out of them."""
+    known = ~np.isnan(lines.values[at])
+    counts = Counter(lines.excluded) + Counter({"score undefined": int((~known).sum())})
+    return known, dict(counts)
