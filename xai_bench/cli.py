@@ -1,4 +1,4 @@
-"""xai-bench demo | list | train | explain | run | report | doctor.
+"""xai-bench demo | list | train | explain | run | stability | report | doctor.
 
 Plugins add verbs by the entry-point group `xai_bench.commands`.
 """
@@ -19,10 +19,11 @@ from rich.text import Text
 
 from xai_bench.errors import BadInput, PluginWarning, XaiBenchError
 from xai_bench.progress import Progress
-from xai_bench.registry import REGISTRIES
+from xai_bench.registry import EXPLAINERS, REGISTRIES
 
 if TYPE_CHECKING:
     from xai_bench.estimate import Cost
+    from xai_bench.study import Study
 
 INTERRUPTED = 130
 
@@ -66,15 +67,18 @@ def list_plugins(
 
     Example: `xai-bench list explainers`
     """
-    from xai_bench.listing import listing
+    from xai_bench.listing import explainer_row, in_short, listing
 
     wanted = [r for r in REGISTRIES.values() if kind in (None, r.kind, r.plural)]
     if not wanted:
         raise BadInput(f"{kind!r} is not a kind of plugin; choose {', '.join(r.plural for r in REGISTRIES.values())}.")
     for registry in wanted:
-        table = Table("name", "fields and defaults", "what", "source", title=registry.plural, title_justify="left")
-        for row in listing(registry):
-            table.add_row(*map(Text, row))
+        traits = ("traits",) if registry is EXPLAINERS else ()
+        columns = ("name", "fields and defaults", "what", *traits, "source")
+        table = Table(*columns, title=registry.plural, title_justify="left")
+        for name, fields, what, source in listing(registry):
+            told = [in_short(explainer_row(registry[name])) for _ in traits]
+            table.add_row(*map(Text, (name, fields, what, *told, source)))
         Console().print(table)
 
 
@@ -84,11 +88,14 @@ def run(study: StudyFile, store: StoreFolder = None, limit: Limit = None, full: 
 
     Example: `xai-bench run study.toml --limit 8`
     """
+    chosen = _study(study, limit)
+    _run(chosen, store or Path("runs") / chosen.name, full=full)
+
+
+def _run(chosen: Study, folder: Path, *, full: bool) -> None:
     from xai_bench.benchmark import evaluate
     from xai_bench.estimate import estimate
 
-    chosen = _study(study, limit)
-    folder = store or Path("runs") / chosen.name
     progress = Progress()
     for line in _estimate_lines(estimate(chosen)):
         progress.say(line)
@@ -113,6 +120,24 @@ def train(study: StudyFile, store: StoreFolder = None) -> None:
     show(classifier_tables(done))
     for path in done.checkpoints(folder):
         typer.echo(f"checkpoint: {path}")
+
+
+@app.command()
+def stability(
+    study: StudyFile,
+    twins: Annotated[int, typer.Option(help="How often each classifier is trained, with another seed each time.")] = 5,
+    store: StoreFolder = None,
+    limit: Limit = None,
+    full: Full = False,
+) -> None:
+    """Do the explanations survive retraining? Trains twins, explains twice, randomizes weights, and says what holds.
+
+    Example: `xai-bench stability study.toml --twins 5`
+    """
+    from xai_bench.stability import stability_study
+
+    chosen = stability_study(_study(study, limit), twins)
+    _run(chosen, store or Path("runs") / f"{chosen.name}-stability", full=full)
 
 
 @app.command()

@@ -17,6 +17,7 @@ import pandas as pd
 from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.training import Training
 from xai_bench.inputs import Input, Resize
+from xai_bench.phantom.readers import Reader
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
 from xai_bench.reporting.table import MINUS, Cell, Column, Rows, Table, number, readable, signed, with_interval
@@ -27,6 +28,7 @@ from xai_bench.store import Store
 from xai_bench.study import Study, Trained
 
 HONEST, CHEAT = "honest", "cheat"
+READERS = tuple(Reader(name, sensitivity=0.92, specificity=0.998, jitter=1.5) for name in ("first", "second", "third"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Demo:
     sampled_films: int = 16
     samples: int = 200
 
-    def films(self, marker: str, train: int) -> Any:
+    def films(self, marker: str, train: int, readers: Sequence[Reader] = ()) -> Any:
         """Films from the front on which markers are `random`, `leaking` or `wrong`; else they are the same films."""
         counts = {"train": train, "validation": 60, "test": self.test_films}
         fields = {
@@ -53,6 +55,7 @@ class Demo:
             "width": self.width,
             "films": counts,
             "marker": {"mode": marker, "leak": 1.0, "size": 0.1},
+            "readers": list(readers),
         }
         return build("dataset", {"name": "phantom", **fields})
 
@@ -69,8 +72,10 @@ class Demo:
                       "random_map", "center_gaussian", "edge_map", "mean_region")  # fmt: skip
         removal = ({"name": "deletion", **few}, {"name": "insertion", **few})
         return Study(
-            name="demo", dataset=self.films(marker, self.honest_films), classifiers=classifiers, explainers=explainers,
-            metrics=("relevance_mass", "pointing_game", "iou", *removal), summaries=("retrain_stability",),
+            name="demo", dataset=self.films(marker, self.honest_films, READERS),
+            classifiers=classifiers, explainers=explainers,
+            metrics=("relevance_mass", "pointing_game", "iou", "pixel_ranking", "complexity", *removal),
+            summaries=("retrain_stability", "human_ceiling"),
             regions=("scoliosis.R2", "column", "marker"), reader=Input(Resize(self.height, self.width)), batch_size=16,
         )  # fmt: skip
 
@@ -159,7 +164,8 @@ def gaps(run: Run) -> list[Gap]:
 
 def _mass(run: Run, region: str) -> pd.DataFrame:
     rows = run.rows
-    return rows[(rows.score_name == "relevance_mass") & (rows.region == region) & (rows.status == "ok")]
+    exact = (rows.region == region) & (rows.reference == "derived")
+    return rows[(rows.score_name == "relevance_mass") & exact & (rows.status == "ok")]
 
 
 def revelation(run: Run) -> Table:

@@ -16,16 +16,14 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from xai_bench.reporting.estimates import Estimate, Score, column_groups, estimates, titles, where
+from xai_bench.reporting.level_figures import level_figures
 from xai_bench.reporting.overlay import Array, blend
+from xai_bench.reporting.plot_style import BAND, COLORS, INK, MARKERS, SOFT, heading, plain
+from xai_bench.reporting.stability_figures import stability_figures
 from xai_bench.reporting.table import readable
 
 if TYPE_CHECKING:
     from xai_bench.run import Run
-
-# Okabe & Ito (2008): told apart by color-blind readers too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#444444")
-MARKERS = "osD^vPX*"
-INK, SOFT, BAND = "#222222", "#8a8a8a", "#e3e3e3"
 
 
 def run_figures(run: Run) -> dict[str, Figure]:
@@ -34,7 +32,7 @@ def run_figures(run: Run) -> dict[str, Figure]:
     figures = {f"scores_{i + 1}": score_figure(found, part) for i, part in enumerate(column_groups(found)) if part}
     for metric in dict.fromkeys(run.curves.metric) if len(run.curves) else ():
         figures[f"curves_{metric}"] = curve_figure(run, str(metric))
-    return figures
+    return figures | level_figures(run) | stability_figures(run)
 
 
 def score_figure(found: Sequence[Estimate], columns: Sequence[Score]) -> Figure:
@@ -58,7 +56,7 @@ def score_figure(found: Sequence[Estimate], columns: Sequence[Score]) -> Figure:
     ]
     handles.append(panels[0].fill_between([], [], color=BAND, label="chance: range of the controls"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    figure.suptitle(f"Explanation scores{where(columns)}", fontsize=11, fontweight="bold", x=0.01, ha="left", color=INK)
+    heading(figure, f"Explanation scores{where(columns)}")
     return figure
 
 
@@ -79,39 +77,55 @@ def _score_panel(axes: Axes, mine: Sequence[Estimate], methods: Sequence[str], n
     if all((i.low, i.high) == (0, 1) for i in infos):
         axes.set_xlim(-0.03, 1.03)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    _plain(axes)
+    plain(axes)
     axes.grid(axis="x", color="#efefef", zorder=-1)
     axes.tick_params(axis="y", length=0)
 
 
 def curve_figure(run: Run, metric: str) -> Figure:
-    """Each method's mean curve, a panel a classifier, with a 95% band (t over patients); controls dashed in gray."""
+    """Each method's mean curve with a 95% band (t over patients); a row a curve of the metric, a column a classifier.
+
+    Controls are dashed in gray.
+    """
     curves = run.curves[run.curves.metric == metric]
-    classifiers = list(dict.fromkeys(curves.classifier))
+    classifiers, names = list(dict.fromkeys(curves.classifier)), list(dict.fromkeys(curves.curve))
     families = run.rows.drop_duplicates("explainer").set_index("explainer").family
     methods = [m for m in dict.fromkeys(curves.explainer) if families.get(m) != "control"]
     patients = run.predictions.drop_duplicates("picture").set_index("picture").patient
-    figure = Figure((1.2 + 3.4 * len(classifiers), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(classifiers), sharey=True, squeeze=False)[0]
-    for axes, classifier in zip(panels, classifiers, strict=True):
-        own = curves[curves.classifier == classifier]
-        for explainer in dict.fromkeys(own.explainer):
-            _curve(axes, _per_patient(own[own.explainer == explainer], patients), explainer, methods)
-        axes.set_title(f"{classifier} (n {own.picture.nunique()})", fontsize=10, loc="left", color=INK)
-        axes.set_xlabel(f"share of pixels{_verb(own.curve.iloc[0])}", fontsize=9, color=INK)
-        axes.set_xlim(0, 1)
-        _plain(axes)
-    panels[0].set_ylabel("model's score of the target", fontsize=9, color=INK)
-    handles = {h.get_label(): h for axes in panels for h in axes.get_lines()}
+    figure = Figure((1.2 + 3.4 * len(classifiers), 0.8 + 2.8 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), len(classifiers), sharey="row", squeeze=False)
+    for row, name in zip(panels, names, strict=True):
+        across, up = _axis_labels(str(name))
+        for axes, classifier in zip(row, classifiers, strict=True):
+            own = curves[(curves.classifier == classifier) & (curves.curve == name)]
+            for explainer in dict.fromkeys(own.explainer):
+                _curve(axes, _per_patient(own[own.explainer == explainer], patients), explainer, methods)
+            what = f"{readable(str(name))}, " * (len(names) > 1)
+            axes.set_title(f"{what}{classifier} (n {own.picture.nunique()})", fontsize=10, loc="left", color=INK)
+            axes.set_xlabel(across, fontsize=9, color=INK)
+            axes.set_xlim(0, 1)
+            plain(axes)
+        row[0].set_ylabel(up, fontsize=9, color=INK)
+    handles = {h.get_label(): h for axes in panels.flat for h in axes.get_lines()}
     figure.legend(handles=list(handles.values()), loc="outside right center", frameon=False, fontsize=9)
-    figure.suptitle(
-        f"{readable(metric).capitalize()} curves", fontsize=11, fontweight="bold", x=0.01, ha="left", color=INK
-    )
+    heading(figure, f"{readable(metric).capitalize()} curves")
     return figure
 
 
-def _verb(curve: str) -> str:
-    return next((verb for name, verb in (("deletion", " removed"), ("insertion", " shown")) if name in curve), "")
+def _axis_labels(curve: str) -> tuple[str, str]:
+    """What a curve runs over, and what it shows; curves of a stranger's metric say only what is sure."""
+    for name, across in _ACROSS.items():
+        if name in curve:
+            return across, "similarity of the map" if "layers" in across else "model's score of the target"
+    return "x", readable(curve)
+
+
+_ACROSS = {
+    "randomization": "share of layers randomized",
+    "region_perturbation": "share of regions removed",
+    "insertion": "share of pixels shown",
+    **dict.fromkeys(("deletion", "srg", "road"), "share of pixels removed"),
+}
 
 
 def _per_patient(curves: pd.DataFrame, patients: pd.Series[str]) -> pd.DataFrame:
@@ -130,12 +144,6 @@ def _curve(axes: Axes, table: pd.DataFrame, explainer: str, methods: Sequence[st
     if len(table) > 1:
         half = table.sem().to_numpy() * stats.t.ppf(0.975, len(table) - 1)
         axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.13, lw=0, zorder=2)
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#bbbbbb")
-    axes.tick_params(labelsize=9, colors=INK)
 
 
 def overlay_figure(

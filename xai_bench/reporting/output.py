@@ -44,12 +44,13 @@ def _write_parts(run: Run, folder: Path) -> None:
     for table in run_tables(run, full=True):
         for suffix, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
             (folder / "tables" / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
-    for name, figure in run_figures(run).items():
+    figures = run_figures(run)
+    for name, figure in figures.items():
         save(figure, folder / "figures", name)
     for name in ("rows", "pictures", "predictions", "curves", "costs", "modes"):
         getattr(run, name).to_parquet(folder / f"{name}.parquet", index=False)
     (folder / "study.json").write_text(json.dumps(run.study.spec(), indent=1), encoding="utf-8")
-    (folder / "report.html").write_text(page(run), encoding="utf-8")
+    (folder / "report.html").write_text(page(run, figures), encoding="utf-8")
 
 
 def write_page(run: Run, folder: Path, name: str, *, title: str, notes: Sequence[str]) -> Path:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -15,6 +16,23 @@ POSITIVE = matplotlib.colormaps["inferno"]
 # Bright at both ends, unlike the usual diverging maps: films are dark.
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#53b4ff", "#3a7fd0", "#808080", "#d9603a", "#ff5a36"])
 FAINT = 0.85  # opacity of the largest value
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A method's map that lies over a film; no URI where the method made none."""
+
+    method: str
+    uri: str
+    note: str
+
+
+def panel(method: str, saliency: Float[Array, "h w"] | None, *, signed: bool) -> Panel:
+    """The map as `heatmap` draws it, and what must be said of it."""
+    if saliency is None:
+        return Panel(method, "", "no map")
+    note = "constant" if constant(saliency) else "signed" if signed else ""
+    return Panel(method, heatmap(saliency, signed=signed), note)
 
 
 def film(image: Float[Array, "h w"]) -> str:

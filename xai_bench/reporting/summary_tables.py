@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from xai_bench.reporting.estimates import ARROWS
+from xai_bench.references import CEILING
+from xai_bench.reporting.estimates import ARROWS, place_in_words
+from xai_bench.reporting.shuffled_table import SUMMARY, shuffled_tables
 from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, readable, together, with_interval
+from xai_bench.reporting.variance_table import SUMMARY as VARIANCE
+from xai_bench.reporting.variance_table import variance_tables
 from xai_bench.statistics import Interval
 
 if TYPE_CHECKING:
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
 WIDTH = 5
 NULL = "_null"  # a summary's score of this ending is what unrelated pictures reach
+FLOOR, PASSES = "_floor", "_passes"  # what the same model explained twice reaches; the share above the null band
+GAP = "accuracy_gap"
+HIDDEN = (NULL, FLOOR, PASSES, GAP, "_pair")  # shown beside the score, or drawn in a figure: no columns of their own
+OVER_TWINS = "sample of twins"  # in the note of an interval that is not conditional on its twins
 
 
 def summary_tables(run: Run) -> list[Table]:
@@ -24,50 +32,78 @@ def summary_tables(run: Run) -> list[Table]:
     if not len(run.summaries):
         return []
     tables = []
-    for name, rows in run.summaries.assign(other=run.summaries.other_classifier.fillna("")).groupby(
-        "summary", sort=False
-    ):
-        shown = [s for s in dict.fromkeys(rows.score_name) if not s.endswith(NULL)]
-        parts = [shown[i : i + WIDTH] for i in range(0, len(shown), WIDTH)]
-        tables += [_summary_table(run, str(name), rows, part, i) for i, part in enumerate(parts)]
+    generic = run.summaries[run.summaries.summary != CEILING]  # that one has tables of its own
+    for name, rows in generic.assign(other=generic.other_classifier.fillna("")).groupby("summary", sort=False):
+        if name == SUMMARY:
+            tables += shuffled_tables(run)
+            continue
+        if name == VARIANCE:
+            tables += variance_tables(run, rows, _summary_notes(rows, list(dict.fromkeys(rows.score_name))))
+            continue
+        frames = _frames(rows)
+        tables += [_summary_table(run, f"{name}_{n}", *frame) for n, frame in enumerate(frames, 1)]
     return tables
 
 
-def _summary_table(run: Run, name: str, rows: pd.DataFrame, shown: Sequence[str], part: int) -> Table:
-    measured = rows[rows.groupby(["classifier", "other"]).n.transform("max") > 0]
+def _frames(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, list[str], str]]:
+    """The rows of each table, its scores, and what they are about: a metric's scores of one region and reference."""
+    for (metric, region, reference), own in rows.groupby(["metric", "region", "reference"], sort=False):
+        about = [readable(str(metric))] * bool(metric)
+        about += [place_in_words(str(region), str(reference))] * bool(region)
+        shown = [s for s in dict.fromkeys(own.score_name) if not s.endswith(HIDDEN)]
+        for start in range(0, len(shown), WIDTH):
+            yield own, shown[start : start + WIDTH], ", ".join(about)
+
+
+def _summary_table(run: Run, name: str, rows: pd.DataFrame, shown: Sequence[str], about: str) -> Table:
+    columns = rows[rows.score_name.isin(shown)]
+    known = set(columns[columns.n > 0][["classifier", "other"]].itertuples(index=False, name=None))
+    measured = rows[[pair in known for pair in zip(rows.classifier, rows.other, strict=True)]]
     controls = set(run.rows[run.rows.family == "control"].explainer)
     groups = []
     for (first, other), own in measured.groupby(["classifier", "other"], sort=False):
         for control in (False, True):
             block = own[own.explainer.isin(controls) == control]
             lines = tuple(_summary_line(str(x), mine, shown) for x, mine in block.groupby("explainer", sort=False))
-            heading = _pair(str(first), str(other))
+            heading = _pair(str(first), str(other)) + _gap(own)
             if lines:
                 groups.append(Rows(f"chance ({heading})" if control else heading, lines, chance=control))
-    better = dict(zip(rows.score_name, rows.better, strict=True))
+    better = dict(zip(rows.score_name[::-1], rows.better[::-1], strict=True))  # of a score's first row
     heads = (f"{readable(s)} {ARROWS.get(better[s], '')}".strip() for s in shown)
     has_null = any(f"{s}{NULL}" in better for s in shown)
     caption = (
-        "Value, its interval in brackets, and n; intervals are conditional on these classifiers. "
+        f"Value, its interval in brackets, and n; intervals are {_condition(columns)}. "
         + ("Null: what maps of unrelated films reach; a value inside the null band says nothing. " if has_null else "")
+        + ("Floor: the same model explained twice. " if any(f"{s}{FLOOR}" in better for s in shown) else "")
         + f"Run {run.key}."
     )
-    columns = (Column("method", left=True), *map(Column, heads))
-    title = readable(name).capitalize()
-    return Table(f"{name}_{part + 1}", title, caption, columns, tuple(groups), tuple(_summary_notes(rows, shown)))
+    titles = (Column("method", left=True), *map(Column, heads))
+    title = readable(str(rows.summary.iloc[0])).capitalize() + (f" \N{MIDDLE DOT} {about}" if about else "")
+    return Table(name, title, caption, titles, tuple(groups), tuple(_summary_notes(rows, shown)))
 
 
 def _pair(first: str, other: str) -> str:
     return f"{first} and {other}" if other else f"twins of {first}"
 
 
+def _gap(own: pd.DataFrame) -> str:
+    gaps = own[(own.score_name == GAP) & own.value.notna()].value
+    return f", accuracies {number(float(gaps.iloc[0]))} apart" if len(gaps) else ""
+
+
+def _condition(columns: pd.DataFrame) -> str:
+    over = columns.note.fillna("").str.contains(OVER_TWINS)
+    here = "conditional on these classifiers"
+    return here if not over.any() else f"over patients and twins from 5 twins on, else {here}"
+
+
 def _summary_line(explainer: str, mine: pd.DataFrame, shown: Sequence[str]) -> tuple[Cell, ...]:
     by_name = {r.score_name: r for r in mine.itertuples()}
-    cells = [_summary_cell(by_name.get(s), by_name.get(f"{s}{NULL}")) for s in shown]
+    cells = [_summary_cell(by_name.get(s), *(by_name.get(f"{s}{end}") for end in (NULL, FLOOR, PASSES))) for s in shown]
     return (Cell(readable(explainer)), *cells)
 
 
-def _summary_cell(row: Any, null: Any) -> Cell:
+def _summary_cell(row: Any, null: Any, floor: Any, passes: Any) -> Cell:
     if row is None:
         return Cell(DASH, mark="muted")
     found = _interval(row)
@@ -79,6 +115,10 @@ def _summary_cell(row: Any, null: Any) -> Cell:
             f"null {number(null.value)}" + (f" [{number(band.low)}, {number(band.high)}]" if band.known else "")
         )
         numbers |= {"null": null.value, "null_low": band.low, "null_high": band.high}
+    for name, other in (("floor", floor), ("above null", passes)):
+        if other is not None:
+            small.append(f"{name} {number(other.value)}")
+            numbers[name.replace(" ", "_")] = other.value
     return Cell(with_interval(row.value, found) if found.known else number(row.value), "; ".join(small), numbers)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -48,11 +49,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title and a small second line (region, n)."""
+    """A column's title, a small second line (region, n), and what it shares with its neighbors, printed above."""
 
     title: str
     small: str = ""
     left: bool = False
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a run; `name` is its file name, `caption` says in plain words what stands in it."""
+    """A table of a run; `name` is its file name, `caption` says in plain words what stands in it.
+
+    `sheet`: the family of metrics whose sheet it stands on, where it is not one of the short tables.
+    """
 
     name: str
     title: str
@@ -74,6 +79,14 @@ class Table:
     columns: tuple[Column, ...]
     groups: tuple[Rows, ...]
     footnotes: tuple[str, ...] = ()
+    sheet: str = ""
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """The line above the heads: each text and over how many columns it stands; empty where no column has one."""
+        if not any(c.over for c in self.columns):
+            return []
+        return [(over, len(list(own))) for over, own in itertools.groupby(self.columns, key=lambda c: c.over)]
 
 
 def readable(name: str) -> str:
@@ -99,14 +112,17 @@ def together(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number for reading: `digits` decimals up to 100, then none; a dash where there is none.
+    """A number for reading: `digits` decimals up to 10, then one up to 100, then none; a dash where there is none.
 
-    >>> number(0.5), number(-0.1) == MINUS + "0.10", number(1234.5), number(float("nan")), number(-0.001)
-    ('0.50', True, '1,234', '—', '0.00')
+    >>> number(0.5), number(12.345), number(1234.5), number(float("nan")), number(-0.001)
+    ('0.50', '12.3', '1,234', '—', '0.00')
+    >>> number(-0.1) == MINUS + "0.10"
+    True
     """
     if value is None or not math.isfinite(value):
         return DASH
-    text = f"{value:,.{digits if abs(value) < 100 else 0}f}"
+    size = abs(value)
+    text = f"{value:,.{digits if size < 10 else min(digits, 1) if size < 100 else 0}f}"
     return (text if float(text.replace(",", "")) else text.lstrip("-")).replace("-", MINUS)
 
 
@@ -133,13 +149,11 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
 
 def to_rich(table: Table) -> RenderableType:
     """The table for a terminal of 100 columns or more."""
-    shown = RichTable(
-        box=box.SIMPLE_HEAD, title=Text(table.title, "bold"), title_justify="left", pad_edge=False, padding=(0, 1)
-    )
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for index, column in enumerate(table.columns):
         head = Text(column.title, "bold")
-        if column.small:
-            head.append(f"\n{column.small}", "dim not bold")
+        for line, style in ((column.small, "dim not bold"), (column.over, "italic not bold")):
+            head.append(f"\n{line}" if line else "", style)  # the terminal aligns heads at their last line
         least = max((len(text) for text in _texts(table, index)), default=0)
         justify: Literal["left", "right"] = "left" if column.left else "right"
         shown.add_column(head, justify=justify, overflow="fold", min_width=min(least, WIDEST))
@@ -149,8 +163,8 @@ def to_rich(table: Table) -> RenderableType:
             shown.add_row(Text(group.heading, "italic" if group.chance else "bold cyan"))
         for row in group.rows:
             shown.add_row(*(_rich_cell(cell, group.chance) for cell in row))
-    notes = [Padding(Text(note, "dim"), (0, 0, 0, 2)) for note in table.footnotes]
-    return Group(shown, Padding(Text(table.caption, "dim"), (0, 0, 0, 2)), *notes, Text(""))
+    notes = [Padding(Text(note, "dim"), (0, 0, 0, 2)) for note in (table.caption, *table.footnotes) if note]
+    return Group(Text(table.title, "bold"), shown, *notes, Text(""))
 
 
 def to_text(table: Table, width: int = 118) -> str:
@@ -204,13 +218,17 @@ def _plain(cell: Cell) -> str:
 
 def to_markdown(table: Table) -> str:
     """A heading, the caption, a pipe table and the footnotes."""
-    lines = [f"### {table.title}", "", table.caption, "", _pipes([_markdown(c.title, c.small) for c in table.columns])]
+    lines = [f"### {table.title}", "", table.caption, "", _pipes([_markdown(*_head(c)) for c in table.columns])]
     lines.append(_pipes([":---" if c.left else "---:" for c in table.columns]))
     for group in table.groups:
         if group.heading:
             lines.append(_pipes([f"**{_escaped(group.heading)}**"] + [""] * (len(table.columns) - 1)))
         lines += [_pipes([_markdown(c.text, c.small) for c in row]) for row in group.rows]
     return "\n".join([*lines, "", *(f"- {note}" for note in table.footnotes), ""])
+
+
+def _head(column: Column) -> tuple[str, str]:
+    return column.title, "; ".join(filter(None, (column.over, column.small)))
 
 
 def _pipes(cells: list[str]) -> str:
@@ -236,6 +254,7 @@ def to_latex(table: Table) -> str:
         rf"\begin{{tabular}}{{{''.join('l' if c.left else 'r' for c in table.columns)}}}",
         r"\toprule",
     ]
+    lines += _tex_spans(table)
     lines.append(_tex_row([tex(c.title) for c in table.columns]))
     if any(c.small for c in table.columns):
         lines.append(_tex_row([_tex_small(c.small) for c in table.columns]))
@@ -252,6 +271,16 @@ def to_latex(table: Table) -> str:
         notes = r" \\ ".join(tex(note) for note in table.footnotes)
         lines.append(rf"\par\medskip\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}")
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _tex_spans(table: Table) -> list[str]:
+    """The line above the heads, each text with a rule over its columns."""
+    cells, rules, first = [], [], 1
+    for text, width in table.spans:
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{tex(text)}}}")
+        rules += [rf"\cmidrule(lr){{{first}-{first + width - 1}}}"] if text else []
+        first += width
+    return [_tex_row(cells), "".join(rules)] if cells else []
 
 
 def _tex_row(cells: list[str]) -> str:

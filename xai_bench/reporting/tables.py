@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from xai_bench.reporting.classifier_tables import beats_majority, classifier_tables
+from xai_bench.reporting.ceiling_table import ceiling_tables
+from xai_bench.reporting.classifier_tables import classifier_tables
 from xai_bench.reporting.comparison_tables import comparison_tables
-from xai_bench.reporting.estimates import Estimate, Score, column_groups, estimates, failures, titles, usual_n, where
+from xai_bench.reporting.estimates import (
+    Estimate,
+    Score,
+    column_groups,
+    estimates,
+    families,
+    family_rank,
+    headlines,
+    short_groups,
+    titles,
+    usual_n,
+    where,
+)
 from xai_bench.reporting.mode_table import mode_tables
+from xai_bench.reporting.score_notes import Background, score_notes
+from xai_bench.reporting.stability_table import stability_tables
 from xai_bench.reporting.summary_tables import cost_table, left_out_table, summary_tables
-from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, together, with_interval
+from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, with_interval
 from xai_bench.statistics import FEW_TWINS
 
 if TYPE_CHECKING:
@@ -24,47 +39,103 @@ def run_tables(run: Run, *, full: bool = False) -> list[Table]:
 
     Comparisons are always those of the headline scores: the family of tests is the same wherever it is printed.
     """
-    found = estimates(run)
-    tables = [*classifier_tables(run, full=full), *score_tables(run, estimates(run, full=True) if full else found)]
+    every = estimates(run, full=full)
+    found = headlines(run, every)
+    tables = [*classifier_tables(run, full=full), *short_tables(run, found)]
     if full:
-        for name, rows in _slices(run.rows):
-            tables += score_tables(run, estimates(run, rows, full=True), of=name)
+        tables += family_tables(run, {"": every, **_slices(run)})
     last = [*mode_tables(run), cost_table(run), left_out_table(run)]
-    return [*tables, *comparison_tables(run, found), *summary_tables(run), *last]
-
-
-def _slices(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    right = rows.label == rows.prediction
-    return [("films the model gets right", rows[right]), ("films the model gets wrong", rows[~right])]
-
-
-def score_tables(run: Run, found: Sequence[Estimate], *, of: str = "") -> list[Table]:
-    """Explanation scores: a block a classifier, controls last; one table for each region and at most five columns."""
-    named = titles(found)
-    parts = column_groups(found)
     return [
-        _score_table(run, [e for e in found if e.score in part], part, named, (i, of)) for i, part in enumerate(parts)
+        *tables,
+        *comparison_tables(run, found),
+        *ceiling_tables(run),
+        *stability_tables(run),
+        *summary_tables(run),
+        *last,
     ]
 
 
-def _score_table(
-    run: Run, mine: Sequence[Estimate], columns: Sequence[Score], named: dict[Score, str], place: tuple[int, str]
-) -> Table:
-    index, of = place
-    twins = max((len(e.twins) for e in mine), default=1)
+def _slices(run: Run) -> dict[str, list[Estimate]]:
+    right = run.rows.label == run.rows.prediction
+    parts = {"films the model gets right": right, "films the model gets wrong": ~right}
+    return {of: estimates(run, run.rows[mine], full=True) for of, mine in parts.items()}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a score table is called, the metrics whose failures its footnotes tell, and the family's sheet it is on."""
+
+    name: str
+    title: str
+    metrics: Sequence[str]
+    sheet: str = ""
+
+
+def short_tables(run: Run, found: Sequence[Estimate]) -> list[Table]:
+    """What to read first, a table a region: at most five headline scores, from every family in turn."""
+    known, named, parts = Background.of(run), titles(found), short_groups(found)
+    metrics = list(dict.fromkeys(run.rows.metric))
+    tables = []
+    for index, part in enumerate(parts):
+        frame = _Frame(f"scores_{index + 1}", f"Explanation scores{where(part)}", metrics)
+        tables.append(_score_table(known, found, part, named, frame))
+    hidden = len(set(named.values()) - {named[score] for part in parts for score in part})
+    if hidden:
+        more = f"{hidden} more headline scores stand on the sheets of their families, in the report and with --full."
+        tables = [replace(table, footnotes=(*table.footnotes, more)) for table in tables]
+    return tables
+
+
+def family_tables(run: Run, parts: Mapping[str, Sequence[Estimate]]) -> list[Table]:
+    """Every score, sheet by sheet: a family's tables of each region, of all films, then of each other part of them."""
+    every, known, members = parts[""], Background.of(run), families(run)
+    named, tables = titles(every), []
+    for family in sorted({score.family for score in named}, key=family_rank):
+        metrics = [metric for metric, own in members.items() if own == family]
+        for of, found in parts.items():
+            groups = column_groups(e for e in found if e.score.family == family)
+            for index, (group, title) in enumerate(zip(groups, _family_titles(family, groups, of), strict=True)):
+                frame = _Frame(_file_name("scores", family, str(index + 1), of), title, metrics, family)
+                tables.append(_score_table(known, found, group, named, frame))
+    return tables
+
+
+def _family_titles(family: str, groups: Sequence[Sequence[Score]], of: str) -> list[str]:
+    """Family, region and part of the films in words; tables that share them are numbered."""
+    places = [where(group) if any(s.region for s in group) else "" for group in groups]
+    parts = [
+        f" ({places[: i + 1].count(place)} of {places.count(place)})" if places.count(place) > 1 else ""
+        for i, place in enumerate(places)
+    ]
     suffix = f", {of}" if of else ""
+    return [f"{family.capitalize()}{place}{suffix}{part}" for place, part in zip(places, parts, strict=True)]
+
+
+def _file_name(*parts: str) -> str:
+    return "_".join(re.sub(r"\W+", "_", part) for part in parts if part)
+
+
+def _score_table(
+    known: Background, found: Sequence[Estimate], columns: Sequence[Score], named: dict[Score, str], frame: _Frame
+) -> Table:
+    mine = [e for e in found if e.score in columns]
+    twins = max((len(e.twins) for e in mine), default=1)
     caption = (
-        f"Mean score of each method's maps{suffix}. {_about_intervals(twins)} Arrows point to the better side. Rows "
-        f"under chance are maps that know nothing of the model: a method should beat them. Run {run.key}."
+        f"Mean score of each method's maps. {_about_intervals(twins)} Arrows point to the better side. Rows under "
+        f"chance are maps that know nothing of the model: a method should beat them. Run {known.key}."
     )
-    heads = tuple(Column(named[s], usual_n(e.size for e in mine if e.score == s)) for s in columns)
+    mixed = len({s.family for s in columns}) > 1
+    heads = [
+        Column(named[s], usual_n(e.size for e in mine if e.score == s), over=s.family if mixed else "") for s in columns
+    ]
     return Table(
-        name="_".join(filter(None, ["scores", str(index + 1), of.replace(" ", "_")])),
-        title=f"Explanation scores{where(columns)}{suffix}",
+        name=frame.name,
+        title=frame.title,
         caption=caption,
         columns=(Column("method", left=True), *heads),
-        groups=tuple(_blocks(run, mine, columns, [h.small for h in heads])),
-        footnotes=(*_weak(run, mine), *_left_out(mine, named), *_failed(run), *_undefined(mine), *_constant(mine)),
+        groups=tuple(_blocks(known, mine, columns, [h.small for h in heads])),
+        footnotes=score_notes(known, mine, named, frame.metrics),
+        sheet=frame.sheet,
     )
 
 
@@ -79,17 +150,18 @@ def _about_intervals(twins: int) -> str:
     return f"In brackets the 95% interval over {twins} retrained twins and patients; the twins' own means stand below."
 
 
-def _blocks(run: Run, mine: Sequence[Estimate], columns: Sequence[Score], usual: Sequence[str]) -> Iterable[Rows]:
-    for name in dict.fromkeys(run.rows.classifier):
-        for control in (False, True):
-            asked = run.rows[(run.rows.classifier == name) & ((run.rows.family == "control") == control)]
+def _blocks(
+    known: Background, mine: Sequence[Estimate], columns: Sequence[Score], usual: Sequence[str]
+) -> Iterable[Rows]:
+    cells = {(e.classifier, e.explainer, e.score): e for e in mine}
+    for name in dict.fromkeys(classifier for classifier, *_ in known.rows):
+        for chance in (False, True):
             lines = []
-            for explainer in dict.fromkeys(asked.explainer):
-                cells = {e.score: e for e in mine if (e.classifier, e.explainer) == (name, explainer)}
-                row = [_score_cell(cells.get(s), n) for s, n in zip(columns, usual, strict=True)]
+            for explainer in (x for c, x, control in known.rows if (c, control) == (name, chance)):
+                row = [_score_cell(cells.get((name, explainer, s)), n) for s, n in zip(columns, usual, strict=True)]
                 lines.append((Cell(readable(explainer)), *row))
             if lines:
-                yield Rows(f"chance ({name})" if control else str(name), tuple(lines), chance=control)
+                yield Rows(f"chance ({name})" if chance else str(name), tuple(lines), chance=chance)
 
 
 def _score_cell(e: Estimate | None, usual: str) -> Cell:
@@ -108,47 +180,3 @@ def _score_cell(e: Estimate | None, usual: str) -> Cell:
     numbers |= {f"twin_{twin}": value for twin, value in e.twins.items()}
     small = "; ".join(filter(None, [n.replace(" patients", "") if n != usual else "", own]))
     return Cell(with_interval(e.value, e.interval), small, numbers)
-
-
-def _weak(run: Run, mine: Sequence[Estimate]) -> list[str]:
-    weak = [name for name in dict.fromkeys(e.classifier for e in mine) if not beats_majority(run, name)]
-    return [f"Accuracy not above majority, so alignment says little: {', '.join(weak)}."] if weak else []
-
-
-def _left_out(mine: Sequence[Estimate], named: dict[Score, str]) -> list[str]:
-    """One footnote for each reason and number: in which rows and columns."""
-    found: dict[tuple[str, int, int], list[Estimate]] = {}
-    for e in mine:
-        for reason, count in e.left_out.items():
-            found.setdefault((reason, count, e.total), []).append(e)
-    everyone = len({(e.classifier, e.explainer) for e in mine})
-    notes = []
-    for (reason, count, total), hit in found.items():
-        rows = {(e.classifier, e.explainer) for e in hit}
-        columns = ", ".join(dict.fromkeys(named[e.score] for e in hit))
-        who = "every row" if len(rows) == everyone else together((e.classifier, e.explainer) for e in hit)
-        notes.append(f"Left out in {who} ({columns}): {count} of {total} scores, {reason.rstrip('.')}.")
-    return notes
-
-
-def _failed(run: Run) -> list[str]:
-    """One footnote for each method that could not run on a classifier, or not be scored."""
-    keys = ["classifier", "explainer", "status", "reason"]
-    notes = []
-    for (classifier, explainer, status, reason), part in failures(run).groupby(keys, sort=False):
-        metrics = ", ".join(readable(m) for m in dict.fromkeys(part.metric))
-        notes.append(
-            f"{DASH} {classifier}, {readable(str(explainer))} ({metrics}): {status}, {str(reason).rstrip('.')}."
-        )
-    return notes
-
-
-def _undefined(mine: Sequence[Estimate]) -> list[str]:
-    unknown = any(e.interval is not None and not e.interval.known for e in mine)
-    return [f"[{DASH}] no interval: one patient only, or all values are equal."] if unknown else []
-
-
-def _constant(mine: Sequence[Estimate]) -> list[str]:
-    shares = {(e.classifier, e.explainer): e.constant for e in mine if e.constant > 0 and not e.control}
-    parts = together((c, f"{x} {100 * share:.0f}%") for (c, x), share in shares.items())
-    return [f"Maps without any information (constant; they score their chance value): {parts}."] if parts else []
