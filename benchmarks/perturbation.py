@@ -1,8 +1,7 @@
-"""The perturbation engine against the packages that users would pick instead: seconds, ratios, overhead, memory.
+"""The perturbation engine against the packages that users would pick instead: seconds, ratios, overhead.
 
     python benchmarks/perturbation.py                     # everything, some 50 minutes on two cores
     python benchmarks/perturbation.py --models resnet18 --methods lime,road --repeats 2
-    python benchmarks/perturbation.py --memory            # peak memory only
     python benchmarks/perturbation.py --device cuda
 
 Ours and the peer run in turns in one process, on one picture of 224 px (ROAD: four) and models with random weights.
@@ -16,12 +15,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -410,66 +406,6 @@ def line(*cells: Any) -> str:
     )
 
 
-# --- memory ---------------------------------------------------------------------------------------------------------
-
-CONFIGURATIONS = [("forward", 32, 1),
-                  ("lime", 1000, 1), ("lime", 10000, 1), ("lime", 200, 64), ("shap_partition", 500, 1),
-                  ("shap_partition", 64, 64), ("rise", 1000, 1), ("rise", 10000, 1), ("deletion", 224, 1),
-                  ("deletion", 32, 64)]  # fmt: skip
-
-
-def peak(name: str, budget: int, pictures: int, device: str) -> float:
-    """MB beyond what was there before: inputs, model, libraries and one warm-up run of the smallest budget."""
-    classifier, batch = make_classifier("resnet18", device), make_batch(device, pictures)
-    classifier.engine = Engine(batch_size=32)
-    fields = {"lime": "samples", "rise": "samples", "shap_partition": "evaluations", "deletion": "steps"}
-    if name == "forward":  # the model alone, on one batch
-
-        def work(model: Classifier, _: Batch) -> Any:
-            with torch.inference_mode():
-                return model(torch.rand(budget, 3, SIDE, SIDE, device=device))
-
-        return grown(work, classifier, batch, device)
-    spec = {"name": name, fields[name]: budget, **({"segmentation": "grid(8)"} if name == "lime" else {})}
-    method = metric_task(name, spec).ours if name == "deletion" else build("explainer", spec)
-    return grown(method, classifier, batch, device)
-
-
-def grown(work: Work, classifier: Classifier, batch: Batch, device: str) -> float:
-    """MB that the work needs at its peak beyond what was there, after libraries were loaded by a small run."""
-    small = make_batch(device)
-    build("explainer", {"name": "lime", "samples": 2, "segmentation": "grid(2)"})(
-        make_classifier("squeezenet1_0", device), small
-    )  # libraries
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work(classifier, batch)
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
-    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123  # the kernel's switch: forget the old peak
-        file.write("5")
-    before = status("VmRSS")
-    work(classifier, batch)
-    return status("VmHWM") - before
-
-
-def status(name: str) -> float:
-    """A line of the kernel's account of this process, in MB."""
-    with open("/proc/self/status") as file:  # noqa: PTH123  # not a file of ours
-        return next(int(text.split()[1]) / 1000 for text in file if text.startswith(name))
-
-
-def memory_rows(device: str) -> Iterator[str]:
-    """Each configuration in a process of its own."""
-    yield "\n### Peak memory, resnet18, float32, batch 32\n"
-    yield "| method | budget | pictures | MB beyond inputs, model and results |"
-    yield "|---|---|---|---|"
-    for name, budget, pictures in CONFIGURATIONS:
-        asked = [sys.executable, __file__, "--device", device, "--peak", f"{name},{budget},{pictures}"]
-        found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-        yield f"| {name} | {budget} | {pictures} | {json.loads(found):.0f} |"
-
-
 def machine(device: str) -> str:
     """What this ran on."""
     if device == "cuda":
@@ -486,21 +422,11 @@ def main() -> None:
     parser.add_argument("--models", default="resnet18,resnet50")
     parser.add_argument("--methods", default="")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory", action="store_true", help="peak memory only")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    if asked.peak:
-        name, budget, pictures = asked.peak.split(",")
-        print(json.dumps(peak(name, int(budget), int(pictures), asked.device)))
-        return
     print(f"{machine(asked.device)}; {asked.repeats} repeats, median (range)", flush=True)
-    if not asked.memory:
-        for model in asked.models.split(","):
-            for text in rows(model, asked.device, asked.repeats, [m for m in asked.methods.split(",") if m]):
-                print(text, flush=True)
-    if asked.memory or not asked.methods:
-        for text in memory_rows(asked.device):
+    for model in asked.models.split(","):
+        for text in rows(model, asked.device, asked.repeats, [m for m in asked.methods.split(",") if m]):
             print(text, flush=True)
 
 

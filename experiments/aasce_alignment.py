@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,31 +45,34 @@ REGIMES = {
                                            augment=Augment())),
 }  # fmt: skip
 SUBSET = 24
+SAMPLED = (
+    {"name": "lime", "samples": 200, "pictures": SUBSET},
+    {"name": "shap_partition", "evaluations": 200, "pictures": SUBSET},
+    {"name": "occlusion", "cells": 8, "pictures": SUBSET},
+)
+ON_SUBSET = (
+    {"name": "deletion", "steps": 32}, {"name": "insertion", "steps": 32}, "srg", "road", {"name": "iou_tuned"},
+    {"name": "infidelity", "samples": 60}, "earth_mover",
+)  # fmt: skip
+
+
+def network(weights: str) -> dict[str, Any]:
+    """MobileNetV2 with ImageNet weights that were trained on pictures in [-1, 1]."""
+    half = (0.5, 0.5, 0.5)
+    return {"name": "torchvision", "model": "mobilenet_v2", "weights": weights, "mean": half, "std": half}
 
 
 def study(data: str, weights: str, seeds: tuple[int, ...]) -> Study:
     """The study's definition."""
-    network = {
-        "name": "torchvision",
-        "model": "mobilenet_v2",
-        "weights": weights,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-    }
-    classifiers = tuple(
-        Trained(name, build("classifier", network), training, seeds) for name, (_, training) in REGIMES.items()
-    )
-    sampled = [
-        {"name": "lime", "samples": 200, "pictures": SUBSET},
-        {"name": "shap_partition", "evaluations": 200, "pictures": SUBSET},
-        {"name": "occlusion", "cells": 8, "pictures": SUBSET},
-    ]
+    architecture = build("classifier", network(weights))
+    limited = [{**({"name": m} if isinstance(m, str) else m), "pictures": SUBSET} for m in ON_SUBSET]
     return Study(
-        name="aasce", dataset=build("dataset", {"name": "aasce", "path": data}), classifiers=classifiers,
-        explainers=("grad_cam", *sampled, "random_map", "center_gaussian", "edge_map", "mean_region"),
-        metrics=("pointing_game", "iou", "relevance_mass", {"name": "deletion", "steps": 32, "pictures": SUBSET},
-                 {"name": "insertion", "steps": 32, "pictures": SUBSET}),
-        summaries=("retrain_stability",), reader=READER, batch_size=16,
+        name="aasce", dataset=build("dataset", {"name": "aasce", "path": data}),
+        classifiers=tuple(Trained(name, architecture, training, seeds) for name, (_, training) in REGIMES.items()),
+        explainers=("grad_cam", *SAMPLED, "random_map", "center_gaussian", "edge_map", "mean_region"),
+        metrics=("pointing_game", "iou", "dice", "relevance_mass", "pixel_ranking", "distances", "level", "complexity",
+                 *limited),
+        summaries=("retrain_stability", "shuffled", "level_confusion"), reader=READER, batch_size=16, precision="auto",
     )  # fmt: skip
 
 

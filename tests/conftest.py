@@ -13,10 +13,10 @@ from jaxtyping import install_import_hook
 codemain.getrandbits = random.Random(0).getrandbits
 
 CHECKED = ["xai_bench.perturbation", "xai_bench.fidelity", "xai_bench.imputers", "xai_bench.saliency",
-           "xai_bench.score_cache", "xai_bench_metrics", "xai_bench_explainers"]  # fmt: skip
+           "xai_bench.score_cache", "xai_bench.similarity", "xai_bench_metrics", "xai_bench_explainers"]  # fmt: skip
 
 with install_import_hook(CHECKED, "beartype.beartype"):
-    for name in CHECKED[:5]:
+    for name in CHECKED[:6]:
         importlib.import_module(name)
 
 import numpy as np  # noqa: E402 - after the hook

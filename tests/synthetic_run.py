@@ -1,14 +1,18 @@
 """A made-up run with known numbers, for the tests of tables, figures and the page, and for looking at them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from xai_bench.protocols import ScoreInfo
+from xai_bench.registry import METRICS
 from xai_bench.run import GalleryItem
 from xai_bench.samples import Head
+from xai_bench.study import Chosen
 
 HEAD = Head("view_finding", ("normal", "scoliosis", "spondylolisthesis"))
 EXPLAINERS = {
@@ -44,6 +48,14 @@ SKIPPED = {
 ALIGNMENT = ("pointing_game", "iou", "relevance_mass")
 
 
+def study(metrics: Mapping[str, Any]) -> SimpleNamespace:
+    """What reporting reads of a study."""
+    chosen = tuple(Chosen(plugin, label) for label, plugin in metrics.items())
+    return SimpleNamespace(
+        name="two twins", explainers=(), metrics=chosen, summaries=(), target=None, spec=lambda: {"name": "two twins"}
+    )
+
+
 @dataclass(frozen=True)
 class SyntheticRun:
     """What reporting reads of a run."""
@@ -58,11 +70,9 @@ class SyntheticRun:
     score_info: dict[tuple[str, str], ScoreInfo] = field(default_factory=lambda: SCORES)
     key: str = "3f9a1c0de417"
     modes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    study: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(
-            name="two twins", explainers=(), metrics=(), summaries=(), spec=lambda: {"name": "two twins"}
-        )
-    )
+    models: tuple[Any, ...] = ()
+    maps: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    study: SimpleNamespace = field(default_factory=lambda: study({m: METRICS[m].factory() for m, _ in SCORES}))
     story: tuple[str, ...] = ()
 
     @property
@@ -97,6 +107,46 @@ def synthetic_run(*, twins: int = 2, patients: int = 24, seed: int = 0, story: t
                 _explained(rng, parts, who, explainer, said)
     frames = {name: pd.DataFrame(found) for name, found in parts.items()}
     return SyntheticRun(**frames, summaries=_summaries(), items=[_item(rng, i, twins) for i in range(4)], story=story)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A metric of any family, as far as tables look at it."""
+
+    scores: Mapping[str, ScoreInfo]
+    family: str
+    needs_region: bool = False
+
+
+PLACES = (("scoliosis.R1", "derived"), ("column", "consensus:majority"))
+HEADLINE, MORE = ScoreInfo("higher", headline=True), ScoreInfo("lower", high=90.0)
+MANY = {
+    f"{family}{i}": Made({f"{family}{i}": HEADLINE, f"{family}{i}_more": MORE}, family, family == "localization")
+    for family, count in {"stability": 4, "faithfulness": 7, "localization": 9, "complexity": 1, "own": 1}.items()
+    for i in range(1, count + 1)
+}
+
+
+def wide_run(
+    run: SyntheticRun, metrics: Mapping[str, Any] = MANY, places: Sequence[tuple[str, str]] = PLACES
+) -> SyntheticRun:
+    """The run with fewer methods and other metrics: their rows are those of IoU at each place, or of insertion.
+
+    A place is a region and a reference.
+    """
+    few = run.rows[run.rows.explainer.isin(["lime", "attention_rollout", "random_map"])]
+    free, aligned = (few[few.metric == metric] for metric in ("insertion", "iou"))
+    scored, skipped = [], []
+    for label, metric in metrics.items():
+        rows = aligned if metric.needs_region else free
+        skipped.append(few[few.status == "skipped"].assign(metric=label))
+        for name, info in metric.scores.items():
+            score = rows.score * (1.0 if info.high <= 1 else 40.0)
+            for region, reference in places if metric.needs_region else [("", "")]:
+                found = rows.assign(metric=label, score_name=name, region=region, reference=reference, score=score)
+                scored.append(found[found.status != "skipped"])
+    infos = {(label, name): info for label, metric in metrics.items() for name, info in metric.scores.items()}
+    return replace(run, rows=pd.concat([*scored, *skipped]), score_info=infos, study=study(metrics))
 
 
 def _predictions(rng: np.random.Generator, films: list[tuple[str, str]], who: dict) -> list[dict]:
@@ -190,6 +240,27 @@ def _cost(kind: str, who: dict, explainer: str, metric: str, pictures: int, eval
     }
 
 
+PAIRS = {
+    ("honest", None, "0-1"): 0.9,
+    ("cheating", None, "0-1"): 0.25,  # inside its null band, which ends at 0.28
+    ("honest", "cheating", "0-0"): 0.7,
+    ("honest", "cheating", "0-1"): 0.4,
+    ("honest", "cheating", "1-0"): 0.3,
+    ("honest", "cheating", "1-1"): -0.1,
+}
+
+
+def with_pairs(run: SyntheticRun, pairs: Mapping[tuple[str, str | None, str], float] = PAIRS) -> SyntheticRun:
+    """The run with rows of single pairs of twins, (classifier, other, replicates), the same for each method."""
+    blank = run.summaries[run.summaries.score_name == "ssim"].iloc[0].to_dict() | {"low": None, "high": None}
+    rows = [
+        blank | {"score_name": "ssim_pair", "explainer": method, "value": value, "note": note}
+        | {"classifier": classifier, "other_classifier": other}
+        for method in ("grad_cam", "lime", "random_map") for (classifier, other, note), value in pairs.items()
+    ]  # fmt: skip
+    return replace(run, summaries=pd.concat([run.summaries, pd.DataFrame(rows)], ignore_index=True))
+
+
 def _summaries() -> pd.DataFrame:
     found = []
     for classifier, other in (("honest", None), ("cheating", None), ("honest", "cheating")):
@@ -215,6 +286,9 @@ def _summaries() -> pd.DataFrame:
                         "exclusions": {"twins disagree": 3},
                         "better": "higher",
                         "note": "",
+                        "metric": "",
+                        "region": "",
+                        "reference": "",
                     }
                 )
     return pd.DataFrame(found)

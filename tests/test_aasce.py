@@ -110,6 +110,15 @@ def test_regions_follow_from_the_landmarks(folder):
     assert cobb_angle(severe.read_corners()).degrees == pytest.approx(50)
 
 
+def test_players_follow_from_the_landmarks(folder):
+    sample = everything(Aasce(str(folder)))[6]
+    players, column = sample.read_players(), sample.read_regions()[RegionKey("column", "derived")].mask
+    assert np.array_equal(players.labels > 0, column)
+    names = [p.name for p in players.players.values()]
+    assert names[:3] == ["T1", "T1-T2", "T2"] and names[30:33] == ["L4", "L4-L5", "L5"]
+    assert names[33:] == ["thoracic spine", "lumbar spine", "spine"]
+
+
 def test_a_film_goes_through_the_reader_with_its_regions(folder):
     picture = read_picture(everything(Aasce(str(folder)))[6], Input())
     assert picture.image.shape == (1, 224, 224)
@@ -155,6 +164,7 @@ def test_odd_films_are_reported_and_none_is_dropped(tmp_path):
         "aasce-0015"
     ].read_corners() is None
     assert {samples["aasce-0015"].read_regions()[k].state for k in (R1, R2)} == {"not_read"}
+    assert samples["aasce-0015"].read_players() is None and samples["aasce-0007"].read_players() is not None
     assert samples["aasce-0016"].labels == {"severity": ">=40"}
 
 

@@ -1,12 +1,14 @@
 """Attention weights are read, add up, and reading them changes nothing."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from xai_bench.classifiers.attention import read_attention
+from xai_bench.classifiers._recorder import Recorder
+from xai_bench.classifiers.attention import read_attention, read_last_attention
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.small_attention import SmallAttention
 from xai_bench.classifiers.small_cnn import SmallCNN
@@ -113,11 +115,97 @@ def test_positional_arguments_are_understood() -> None:
 
 
 @pytest.mark.parametrize(
+    ("architecture", "read_out"),
+    [
+        (TimmModel("deit_tiny_distilled_patch16_224"), (0, 1)),  # both heads are averaged
+        (TimmModel("vit_tiny_patch16_224"), (0,)),
+        (TimmModel("eva02_tiny_patch14_224"), (1, 2, 3, 4)),  # it has a class token, and pools the patches
+    ],
+)
+def test_tokens_that_the_logits_are_made_from(architecture: TimmModel, read_out: tuple[int, ...]) -> None:
+    size = 28 if "patch14" in architecture.model else 32
+    classifier = architecture.build(HEADS, Input(Resize(size, size)), seed=0)
+    assert read_attention(classifier, torch.rand(2, 1, size, size)).read_out == read_out
+
+
+def test_gradients_are_differences_of_the_logit() -> None:
+    """Central differences: one weight of one block is changed by hand, in double precision."""
+    classifier = SmallAttention(width=4, attention_heads=2).build(HEADS, Input(Resize(16, 16)), seed=0).eval().double()
+    images, targets = torch.rand(1, 1, 16, 16).double(), torch.tensor([1])
+    found = read_attention(classifier, images, targets)
+    for block, place in [(0, (0, 1, 2, 3)), (0, (0, 0, 0, 4)), (1, (0, 1, 0, 2))]:
+        logits = [changed(classifier, images, block, place, step) for step in (1e-4, -1e-4)]
+        slope = (logits[0] - logits[1]) / 2e-4
+        torch.testing.assert_close(found.gradients[block][place], slope, atol=1e-9, rtol=1e-5)
+    unread = found.gradients[1][0, :, 1:]
+    assert not unread.any(), "the logits are made from the class token alone"
+
+
+def changed(classifier: Classifier, images: Tensor, block: int, place: tuple[int, ...], step: float) -> Tensor:
+    """The second logit with one attention weight changed."""
+
+    class Changing(Recorder):
+        def _keep(self, weights: Tensor) -> None:
+            super()._keep(weights)
+            if len(self.seen) == block + 1:
+                weights[place] += step
+
+    with torch.no_grad(), Changing():
+        return classifier(images)[0, 1]
+
+
+def test_reading_with_gradients_leaves_nothing() -> None:
+    classifier = SmallAttention(width=4, attention_heads=2).build(HEADS, Input(Resize(16, 16)), seed=0).train()
+    kept = torch.ones_like(classifier.model.class_token)
+    classifier.model.class_token.grad = kept
+    read_attention(classifier, torch.rand(2, 1, 16, 16), torch.tensor([0, 1]))
+    assert classifier.model.class_token.grad is kept
+    assert all(p.grad is None for n, p in classifier.named_parameters() if n != "model.class_token")
+    assert all(m.training for m in classifier.modules())
+    assert all(p.requires_grad for p in classifier.parameters())
+
+
+@pytest.mark.parametrize("reader", [read_attention, read_last_attention])
+def test_everything_is_restored_after_an_exception(reader: Callable[..., object]) -> None:
+    class Broken(Encoder):
+        def forward(self, x: Tensor) -> Tensor:
+            super().forward(x)
+            raise RuntimeError("broken")
+
+    classifier = Classifier(Broken(True), HEADS).train()
+    with pytest.raises(RuntimeError, match="broken"):
+        reader(classifier, torch.rand(1, 1, 8, 8), torch.tensor([0]))
+    assert all(m.training for m in classifier.modules())
+    assert all(p.requires_grad and p.grad is None for p in classifier.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in classifier.modules())
+    assert not torch.overrides._get_current_function_mode_stack()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [
+        (TimmModel("swin_s3_tiny_224"), 64),
+        (TimmModel("swinv2_cr_tiny_ns_224"), 64),
+        (TimmModel("tiny_vit_5m_224"), 64),
+        (TimmModel("mobilevit_xxs"), 64),
+        (TimmModel("mobilevitv2_050"), 64),
+    ],
+)
+def test_logits_are_those_of_the_untouched_model(architecture: TimmModel, size: int) -> None:
+    classifier = architecture.build(HEADS, Input(Resize(size, size)), seed=0).eval()
+    images = torch.rand(2, 1, size, size)
+    with torch.no_grad():
+        before = classifier(images)
+        with Recorder():
+            torch.testing.assert_close(classifier(images), before, atol=1e-4, rtol=0)
+        assert torch.equal(classifier(images), before)
+
+
+@pytest.mark.parametrize(
     ("architecture", "message"),
     [
         (SmallCNN(width=8), "no attention weights"),
         (TorchvisionModel("swin_t"), "within windows"),
-        (TimmModel("swin_tiny_patch4_window7_224"), "within windows"),
         (TimmModel("mobilevit_xxs"), "from every token to every token"),
         (TimmModel("pvt_v2_b0"), "from every token to every token"),
     ],
@@ -126,6 +214,12 @@ def test_what_has_no_readable_attention_is_unfit(architecture: object, message: 
     classifier = architecture.build(HEADS, Input(Resize(64, 64)), seed=0)
     with pytest.raises(Unfit, match=message):
         read_attention(classifier, torch.rand(2, 1, 64, 64))
+
+
+def test_hierarchical_transformers_have_no_last_grid_either() -> None:
+    classifier = TimmModel("pvt_v2_b0").build(HEADS, Input(Resize(64, 64)), seed=0)
+    with pytest.raises(Unfit, match="from every token to every token"):
+        read_last_attention(classifier, torch.rand(2, 1, 64, 64))
 
 
 def test_tokens_without_a_place_are_unfit() -> None:

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
+from attention_cases import BRIGHT, LooksAtBrightest, looking, peaks
 from xai_bench_explainers.attention_rollout import AttentionRollout, rollout
 
 from xai_bench.classifiers.attention import read_attention
-from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.inputs import Input, Resize
 from xai_bench.registry import CLASSIFIERS
@@ -52,40 +51,11 @@ def test_rows_sum_to_one(transformer):
     assert torch.allclose(joint.sum(-1), torch.ones(()), atol=1e-5)
 
 
-class LooksAtBrightest(nn.Module):
-    """Patches of 8 x 8; tokens are (is class token, brightness); every token attends to the brightest patch."""
-
-    def __init__(self, class_token):
-        super().__init__()
-        self.patches = nn.Conv2d(1, 1, 8, stride=8)
-        self.attention = nn.MultiheadAttention(2, 1, batch_first=True, bias=False)
-        self.class_token = class_token
-        with torch.no_grad():
-            self.patches.weight.fill_(1 / 64)
-            self.patches.bias.zero_()
-            query, key, value = torch.tensor([[30.0, 30], [0, 0]]), torch.tensor([[0.0, 1], [0, 0]]), torch.eye(2)
-            self.attention.in_proj_weight.copy_(torch.cat([query, key, value]))
-
-    def forward(self, x):
-        brightness = self.patches(x).flatten(1)
-        tokens = torch.stack([torch.zeros_like(brightness) + 1, brightness], 2)
-        if self.class_token:
-            tokens = torch.cat([torch.tensor([[[1.0, 0.0]]]).expand(len(x), -1, -1), tokens], 1)
-        seen = self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        return seen[:, 0] if self.class_token else seen.mean(1)
-
-
-@pytest.mark.parametrize("class_token", [True, False])
-def test_points_at_the_patch_that_the_model_looks_at(class_token):
-    classifier = Classifier(
-        LooksAtBrightest(class_token), [Head("finding", ("a", "b"))], reader=Input(Resize(32, 48))
-    ).eval()
-    batch = tiny_batch(classifier, count=2)
-    batch.images[:] = 0.1
-    batch.images[0, :, 8:16, 32:40] = 0.9  # patch (1, 4)
-    batch.images[1, :, 24:32, 0:8] = 0.9  # patch (3, 0)
+@pytest.mark.parametrize("prefix", [0, 1, 2])
+def test_points_at_the_patch_that_the_model_looks_at(prefix):
+    classifier, batch = looking(LooksAtBrightest(prefix))
     maps = AttentionRollout()(classifier, batch)
-    assert [divmod(m.argmax().item(), 6) for m in maps] == [(1, 4), (3, 0)]
+    assert peaks(maps) == BRIGHT
     assert maps.amax((1, 2)).min() > 0.45  # half of it is the residual
 
 

@@ -28,7 +28,7 @@ name = "small"
 architecture = {name = "small_cnn", width = 8}
 training = {epochs = 1, batch_size = 6}
 """
-VERBS = ("demo", "list", "train", "explain", "run", "report", "doctor")
+VERBS = ("demo", "list", "train", "explain", "run", "stability", "report", "doctor")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     (folder / "weights.pt").write_bytes(b"\x80\x04.")
     wrong = {
         "key": 'colour = "red"\n' + STUDY,
-        "plugin": STUDY.replace('"grad_cam"', '"gradcam"'),
+        "plugin": STUDY.replace('"grad_cam"', '"grad_cm"'),
         "layer": STUDY.replace('"grad_cam"', '"grad_cam:features.99"'),
         "field": STUDY.replace("width = 8", "wide = 8"),
         "type": STUDY.replace("batch_size = 8", 'batch_size = "8"'),
@@ -85,14 +85,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     [
         ("run DESK/none.toml", "does not exist; name a .toml file"),
         ("run DESK/key.toml", "study key 'colour' is unknown"),
-        ("run DESK/plugin.toml", "explainer 'gradcam' is not known. Did you mean 'grad_cam'?"),
+        ("run DESK/plugin.toml", "explainer 'grad_cm' is not known. Did you mean 'grad_cam'?"),
         ("run DESK/layer.toml --store DESK/layer", "layer 'features.99' does not exist"),
         ("run DESK/field.toml", "unknown field 'wide'"),
         ("run DESK/type.toml", "study key 'batch_size' is '8'; expected a whole number"),
         ("run DESK/list.toml", "study key 'explainers' is 'grad_cam'; expected a list"),
         ("run DESK/toml.toml", "is not readable TOML"),
         ("run DESK/split.toml", "split 'exam' does not exist"),
-        ("run DESK/study.toml --limit 0", "limit 0 must be at least 1"),
+        ("run DESK/study.toml --limit 0", "limit is 0; expected 1 or more"),
         ("run DESK/study.toml --store DESK/film.png", "cannot be written"),
         ("train DESK/study.toml --store DESK/film.png/run", "cannot be written"),
         ("report DESK", "holds no study.json"),

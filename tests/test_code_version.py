@@ -19,13 +19,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def write(name: str, text: str) -> None:
         (folder / f"{name}.py").write_text(textwrap.dedent(text))
         module._module_version.cache_clear()
-        module._source.cache_clear()
+        module._parsed.cache_clear()
 
     yield write
     for name in [n for n in sys.modules if n.startswith("own_package")]:
         del sys.modules[name]
     module._module_version.cache_clear()
-    module._source.cache_clear()
+    module._parsed.cache_clear()
 
 
 def test_a_change_in_an_imported_module_changes_the_version(package) -> None:

@@ -77,7 +77,7 @@ def masses(**shift: float) -> pd.DataFrame:
                                      f"film-{n}", f"patient-{n // 2}", status, score))  # fmt: skip
     columns = ["classifier", "replicate", "explainer", "family", "score_name", "region", "picture", "patient",
                "status", "score"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(reference="derived")
 
 
 @pytest.fixture

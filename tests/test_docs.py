@@ -1,13 +1,14 @@
 """The generated pages say what is registered."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from xai_bench.listing import FAMILIES, family_of
-from xai_bench.registry import METRICS
+from xai_bench.listing import EXPLAINER_COLUMNS, FAMILIES, family_of
+from xai_bench.registry import EXPLAINERS, METRICS
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,3 +33,19 @@ def test_every_metric_has_one_family_and_stands_in_the_page() -> None:
         if entry.factory.__module__.startswith("xai_bench"):
             found = page.index(f"### `{name}`")
             assert max((f for f in places if places[f] < found), key=places.__getitem__) == family_of(entry.factory())
+
+
+def test_every_explainer_stands_in_its_page_with_as_many_cells_as_there_are_columns() -> None:
+    lines = [line for line in docs_make().explainers().splitlines() if line.startswith("| `")]
+    own = [name for name, entry in EXPLAINERS.items() if entry.factory.__module__.startswith("xai_bench")]
+    assert [line.split("`")[1] for line in lines] == own
+    assert {line.count("|") for line in lines} == {2 + len(EXPLAINER_COLUMNS)}
+
+
+def test_every_fault_has_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "faults.md").read_text()
+    named = re.findall(r"`(tests/\w+\.py)::(test_f(\d+)_\w+)`", page)
+    assert {int(number) for _, _, number in named} == set(range(1, 15))
+    assert len(named) == page.count("\n| F")
+    for path, name, _ in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), name

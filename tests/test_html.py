@@ -1,6 +1,7 @@
 """The page: self-contained, escaped, complete; overlays and outlines show the right pixels."""
 
 import base64
+import html
 import io
 import re
 from dataclasses import replace
@@ -14,12 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
-from synthetic_run import SyntheticRun, synthetic_run
+from synthetic_run import MANY, SyntheticRun, synthetic_run, wide_run, with_pairs
 
+from xai_bench.listing import FAMILIES
 from xai_bench.reporting import overlay
+from xai_bench.reporting.estimates import estimates
 from xai_bench.reporting.html import gallery, page
 from xai_bench.reporting.table import Cell, Column, Rows, Table
-from xai_bench.reporting.tables import run_tables
+from xai_bench.reporting.tables import family_tables, run_tables
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -62,7 +65,7 @@ def parsed(text: str) -> Outline:
 
 @pytest.fixture(scope="module")
 def run() -> SyntheticRun:
-    return synthetic_run(patients=8, story=("The cheating twin looks at the marker.",))
+    return with_pairs(synthetic_run(patients=8, story=("The cheating twin looks at the marker.",)))
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +79,9 @@ def test_page_is_well_formed_and_loads_nothing(text: str) -> None:
     assert all(a.startswith(("data:image/png;base64,", "#")) for a in found.addresses)
     assert not re.search(r"https?://|@import|url\(", text)
     assert "script" not in found.tags
-    assert (
-        text.count('<path class="outline"') == 3 and text.count('<use href="#outline-') == 3 * 9
-    )  # one film has no region
+    assert text.count('<path class="outline"') == 3  # one film has no region
+    twins = 2 * (8 + 6)  # two films with a region; two twins of a classifier with four methods and of one with three
+    assert text.count('<use href="#outline-') == 3 * 9 + twins
     assert len(found.ids) == len(set(found.ids))
     assert {a[1:] for a in found.addresses if a.startswith("#")} <= set(found.ids)
 
@@ -95,6 +98,57 @@ def test_page_holds_story_tables_films_definitions_and_key(run: SyntheticRun, te
     assert run.key in said and "torch" in said
     assert "prefers-color-scheme: dark" in text and "@media print" in text
     assert not re.search(r"\bnan\b", said)
+
+
+def test_twins_stand_side_by_side_where_there_are_any(run: SyntheticRun, text: str) -> None:
+    section = text.split('<section id="stability">')[1].split("</section>")[0]
+    twins = section.split('<div id="twins">')[1]
+    assert text.count('<a href="#twins">') == 1
+    assert [twins.count(item.picture_id) for item in run.items] == [1, 1, 1, 0]
+    assert twins.count("<details") == 3 and twins.count('<details class="sheet" open>') == 1
+    assert twins.count("twin 1<small>accuracy") == 3 * 2
+    assert "Maps explain the film's label where that is a finding" in html.unescape(twins)
+
+
+def bare(run: SyntheticRun) -> SyntheticRun:
+    """Without scores, which take the time."""
+    return replace(run, rows=run.rows.iloc[:0], curves=pd.DataFrame(), summaries=pd.DataFrame())
+
+
+def test_twins_need_no_table_about_them_and_a_study_without_twins_has_no_such_section(run: SyntheticRun) -> None:
+    section = page(bare(run)).split('<section id="stability">')[1].split("</section>")[0]  # type: ignore[arg-type]
+    assert 'id="twins"' in section and "<figure" not in section
+    single = page(bare(synthetic_run(twins=1, patients=2)))  # type: ignore[arg-type]
+    assert 'id="twins"' not in single and 'href="#twins"' not in single and 'id="stability"' not in single
+
+
+def test_plots_of_stability_stand_with_its_tables(text: str) -> None:
+    where = {
+        anchor: re.findall(r'alt="([\w ]+)"', text.split(f'id="plots-{anchor}"')[1].split("</details>")[0])
+        for anchor in ("scores", "stability")
+    }
+    assert where == {
+        "scores": ["scores 1", "curves deletion", "curves insertion"],
+        "stability": ["stability pairs"],
+    }
+    assert "<small>1 plot</small>" in text and "<small>3 plots</small>" in text
+
+
+def test_every_family_has_a_folded_sheet_below_the_short_table() -> None:
+    run = wide_run(synthetic_run(twins=1, patients=2), {name: m for name, m in MANY.items() if name[-1] in "123"})
+    text = page(replace(run, curves=pd.DataFrame(), items=[]))  # type: ignore[arg-type]
+    heads = dict(re.findall(r'<details class="sheet" id="sheet-family-(\w+)">\s*<summary>(.*?)</summary>', text))
+    assert list(heads) == [*FAMILIES, "own"]
+    assert all(FAMILIES[name] in heads[name] for name in FAMILIES)
+    assert "6 scores, 2 tables" in heads["stability"]
+    for table in family_tables(run, {"": estimates(run, full=True)}):  # type: ignore[arg-type]
+        sheet = text.split(f'id="sheet-family-{table.sheet}"')[1].split("</details>")[0]
+        assert f'id="table-{table.name}"' in sheet and table.caption in html.unescape(sheet)
+    assert 0 < text.index('id="table-scores_1"') < text.index("<details")
+    assert '<th scope="colgroup" colspan="1">faithfulness</th>' in text
+    assert "details::details-content { content-visibility: visible" in text.split("@media print")[1]
+    found = parsed(text)
+    assert not found.open and len(found.ids) == len(set(found.ids))
 
 
 def test_names_and_stories_are_escaped(run: SyntheticRun) -> None:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from xai_bench.errors import BadInput
 from xai_bench.imputers.blur import Blur, gaussian_blur
+from xai_bench.imputers.noisy_linear import NoisyLinear
+from xai_bench.imputers.telea import Telea
 from xai_bench.imputers.training_mean import TrainingMean
 from xai_bench.imputers.zero import Zero
 from xai_bench.perturbation import Scene
@@ -71,6 +73,16 @@ def test_only_hidden_pixels_change_and_no_row_depends_on_another(name: str, chan
     assert torch.equal(found[shown], pictures.images[shown]) and not torch.equal(found[0], pictures.images[0])
     for i in range(4):
         assert torch.equal(scene.compose(torch.tensor([i]), keep[i : i + 1])[0], found[i])
+
+
+@pytest.mark.parametrize("imputer", [NoisyLinear(), Telea()], ids=["noisy_linear", "telea"])
+def test_without_anything_shown_the_mean_of_the_content(imputer: NoisyLinear | Telea) -> None:
+    images, content = torch.rand(2, 3, 12, 10), torch.ones(2, 12, 10, dtype=torch.bool)
+    content[0, :, 7:] = False
+    found = imputer.fill(images, torch.zeros_like(images), torch.zeros_like(content), content)
+    assert torch.allclose(found[0, :, :, :7], images[0, :, :, :7].mean((1, 2))[:, None, None].expand(-1, 12, 7))
+    assert torch.equal(found[0, :, :, 7:], images[0, :, :, 7:])
+    assert torch.allclose(found[1], images[1].mean((1, 2))[:, None, None].expand(-1, 12, 10))
 
 
 def test_blur_keeps_a_plain_picture_and_zero_forgets_it() -> None:

@@ -2,6 +2,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from hidden_cells_cases import box_case, make_case, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -20,28 +21,9 @@ from xai_bench.protocols import Batch, Case
 from xai_bench.samples import Head
 from xai_bench.seeding import generator
 from xai_bench.spec import state_of, with_state
-from xai_bench.testing import box_classifier, tiny_batch, tiny_classifier, tiny_training
+from xai_bench.testing import tiny_batch, tiny_classifier, tiny_training
 
-ROWS, COLUMNS = slice(4, 20), slice(8, 32)
 RELATIVE = "infidelity_relative"
-
-
-def noise(batch: Batch, seed: int = 0) -> Tensor:
-    return torch.randn(batch.content.shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_case(classifier: Classifier, batch: Batch, saliency: Tensor) -> Case:
-    return Case(classifier, batch, None, saliency, None, ("not_read",) * len(batch))
-
-
-def box_case(count: int = 3) -> Case:
-    """A classifier that is linear in the picture, and each pixel's exact share of the logit of `bright` over black."""
-    classifier = box_classifier(ROWS, COLUMNS)
-    batch = tiny_batch(classifier, count)
-    batch = replace(batch, targets=torch.ones(count, dtype=torch.long))
-    exact = torch.zeros_like(batch.images[:, 0])
-    exact[:, ROWS, COLUMNS] = 4 * batch.images[:, 0, ROWS, COLUMNS] / (16 * 24)
-    return make_case(classifier, batch, exact)
 
 
 def slow_samples(metric: Infidelity, case: Case, n: int) -> tuple[Tensor, Tensor, Tensor]:

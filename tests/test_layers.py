@@ -1,11 +1,13 @@
 """Layers found by running the model: where CAM methods look, and the last layer."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.classifiers.layers import find_cam_layer, last_layers, replace_last_layer
+from xai_bench.classifiers.layers import channel_axis, find_cam_layer, last_layers, replace_last_layer
 from xai_bench.classifiers.timm_zoo import TimmModel
 from xai_bench.classifiers.torchvision_zoo import TorchvisionModel
 from xai_bench.errors import BadInput
@@ -51,7 +53,7 @@ def test_search_leaves_no_trace() -> None:
     assert not any(m._forward_hooks for m in model.modules())
 
 
-def test_channels_last_maps_and_square_attention_are_not_taken_for_maps() -> None:
+def test_maps_may_have_their_channels_last() -> None:
     class ChannelsLast(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.permute(0, 2, 3, 1)
@@ -61,7 +63,51 @@ def test_channels_last_maps_and_square_attention_are_not_taken_for_maps() -> Non
             return x.mean((1, 2))
 
     model = nn.Sequential(nn.Conv2d(1, 5, 3, stride=4), ChannelsLast(), Mean(), nn.Linear(5, 2))
+    assert find_cam_layer(model, 1, (16, 32)) == "1"
+    assert channel_axis((1, 5, 4, 8), (16, 32)) == 1
+    assert channel_axis((1, 4, 8, 5), (16, 32)) == 3
+
+
+def test_attention_weights_are_no_maps() -> None:
+    class Weights(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = x.flatten(2)
+            return (tokens.mT @ tokens)[:, None]
+
+    class Mean(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2))[:, :5]
+
+    model = nn.Sequential(nn.Conv2d(1, 5, 3, stride=4), Weights(), Mean(), nn.Linear(5, 2))
     assert find_cam_layer(model, 1, (16, 32)) == "0"
+    assert channel_axis((1, 1, 32, 32), (16, 32)) is None
+
+
+SMALL = {"window_size": 2, "depths": (1, 1), "embed_dim": 8, "num_heads": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "size", "layer"),
+    [
+        ("swin_tiny_patch4_window7_224", SMALL | {"img_size": (64, 96)}, (64, 96), "norm"),
+        ("swinv2_tiny_window8_256", SMALL | {"img_size": 64}, (64, 64), "norm"),
+        ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16)}, (64, 64), "stages"),
+        ("mobilevitv2_050", {}, (64, 64), "stages"),
+    ],
+)
+def test_cam_layer_of_windows_and_hybrids(
+    architecture: str, options: dict[str, Any], size: tuple[int, int], layer: str
+) -> None:
+    import timm
+
+    assert find_cam_layer(timm.create_model(architecture, **options), 3, size) == layer
+
+
+def test_cam_layer_of_torchvision_s_swin() -> None:
+    from torchvision.models.swin_transformer import SwinTransformer
+
+    model = SwinTransformer([4, 4], 8, [1, 1], [1, 1], [2, 2], num_classes=3)
+    assert find_cam_layer(model, 3, (64, 64)) == "permute"  # the last norm's map, its channels moved to the front
 
 
 def test_a_model_that_refuses_the_picture_is_named() -> None:

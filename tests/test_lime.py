@@ -1,6 +1,7 @@
 """LIME: equal to the package, pictures to the bit, and right where the answer is known."""
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import xai_bench_explainers.lime
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xai_bench_explainers._players import _Film, _segmented, superpixels
 from xai_bench_explainers.lime import CHUNK, Lime, fit_local_model, proximity
 
 from xai_bench.classifiers.classifier import untouched
@@ -203,6 +205,17 @@ def test_the_kernel_width_matters():
     batch = tiled_batch(classifier, count=1)
     wide, narrow = (Lime(samples=60, kernel_width=width)(classifier, batch) for width in (10.0, 0.1))
     assert not torch.allclose(wide, narrow, atol=1e-3 * float(wide.abs().max()))
+
+
+def test_superpixels_are_remembered_and_the_pictures_are_not():
+    array = np.random.default_rng(0).random((1, 24, 24)).astype(np.float32)
+    first, before = superpixels(torch.from_numpy(array), "quickshift"), _segmented.cache_info().hits
+    assert np.array_equal(superpixels(torch.from_numpy(array.copy()), "quickshift"), first)
+    assert _segmented.cache_info().hits == before + 1
+    kept = weakref.ref(array)
+    assert np.array_equal(_segmented(_Film("another digest", kept), "quickshift"), first)
+    del array
+    assert kept() is None
 
 
 def test_prints_nothing(capfd):

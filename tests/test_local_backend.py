@@ -180,7 +180,7 @@ def test_nothing_is_started_where_it_cannot_help(
 
 def test_one_part_for_each_classifier_and_seed() -> None:
     parts = [Study.of(part) for part in local._parts(tiny())]
-    assert [p.classifiers[0].seeds for p in parts] == [(0,), (1,)]
+    assert [p.classifiers[0].only for p in parts] == [(0,), (1,)]
     assert all(p.summaries == () and p.explainers == tiny().explainers for p in parts)
 
 
@@ -195,7 +195,7 @@ def test_a_worker_leaves_a_mistake_to_the_process_that_assembles(
         raise BadInput("the layer does not exist.")
 
     monkeypatch.setattr(local, "_stop", Flag())
-    monkeypatch.setattr("xai_bench.benchmark.assemble", mistaken)
+    monkeypatch.setattr("xai_bench.benchmark.gather", mistaken)
     (part, _) = local._parts(tiny())
     local._work(part, str(tmp_path))  # silent here
     with pytest.raises(BadInput, match="the layer does not exist"):

@@ -12,13 +12,15 @@ from xai_bench_metrics import _localization
 from xai_bench_metrics._contract import BAD_MAP, MARKED_NOTHING
 from xai_bench_metrics._localization import Ranking, view
 from xai_bench_metrics.dice import Dice
+from xai_bench_metrics.distances import Distances
+from xai_bench_metrics.earth_mover import EarthMover
 from xai_bench_metrics.iou import IoU
 from xai_bench_metrics.pixel_ranking import PixelRanking
 from xai_bench_metrics.pointing_game import PointingGame
 from xai_bench_metrics.relevance_mass import RelevanceMass
 
 from xai_bench.errors import BadInput
-from xai_bench.protocols import Case
+from xai_bench.protocols import Case, Metric
 
 FAMILY = (PointingGame(), IoU(), Dice(), PixelRanking(), RelevanceMass())
 
@@ -131,6 +133,28 @@ def test_the_state_of_a_region_is_not_confused() -> None:
     assert IoU()(replace(case, region_state=("marked_nothing",) * 4)).reasons[0] == MARKED_NOTHING
 
 
+def test_a_case_of_another_shape_or_number_type_is_not_the_one_before() -> None:
+    case = tied_case(5)
+    first = scores(case)  # its maps stay alive
+    wide = scores(make_case(case.saliency.flatten(1, 2)[:, None], case.region.flatten(1, 2)[:, None]))
+    assert not same(first, wide)
+    twice = scores(replace(case, saliency=case.saliency.double()))
+    assert same(first, twice)
+    assert same(first, scores(replace(case, saliency=2 * case.saliency)))
+    bytes_ = replace(case, region=255 * case.region.byte())
+    assert same(first, scores(bytes_)) and same(first, scores(case))
+
+
+def test_a_picture_without_content_is_excluded() -> None:
+    case = tied_case(6)
+    case.batch.content[1] = case.region[1] = False
+    result = {name: metric(case) for metric in FAMILY for name in metric.scores}
+    for name, found in result.items():
+        assert found.reason(name, 1).state == "excluded"
+        assert found.scores[name].isnan().tolist()[1]
+        assert found.scores[name].isfinite().tolist()[0]
+
+
 def test_what_is_kept_goes_with_the_maps() -> None:
     maps = torch.rand(1, 4, 4)
     IoU()(make_case(maps, torch.ones(1, 4, 4, dtype=torch.bool)))
@@ -175,3 +199,32 @@ def test_f14_one_nan_pixel_makes_every_score_of_its_picture_invalid_and_no_other
 def test_without_a_region_the_error_says_what_to_give() -> None:
     with pytest.raises(BadInput, match="give the case a region"):
         view(replace(tied_case(7), region=None))
+
+
+INF = float("inf")
+DISTANCES = [f"{what}_distance_{unit}" for what in ("centroid", "peak") for unit in ("px", "mm")]
+DECLARED = [  # metric, main columns, yes-or-no scores, ranges other than 0 to 1, units
+    (IoU(), ["iou_matched"], [], {}, {}),
+    (Dice(), ["dice_matched"], [], {}, {}),
+    (RelevanceMass(), ["relevance_mass"], [], {}, {}),
+    (PixelRanking(), ["auprc"], [], {"auprc_above_chance": (-1, 1)}, {}),
+    (PointingGame(), ["hit_rate"], ["hit_rate", "pointing_15px", "pointing_10mm"], {}, {}),
+    (EarthMover(), [], [], {"earth_mover_mm": (0, INF)}, {"earth_mover_mm": "mm"}),
+    (
+        Distances(),
+        ["centroid_distance_px"],
+        [],
+        dict.fromkeys(DISTANCES, (0, INF)),
+        {name: name[-2:] for name in DISTANCES},
+    ),
+]
+
+
+@pytest.mark.parametrize(("metric", "main", "binary", "ranges", "units"), DECLARED)
+def test_what_the_scores_declare(metric: Metric, main: list, binary: list, ranges: dict, units: dict) -> None:
+    scores = metric.scores
+    assert [name for name, info in scores.items() if info.headline] == main
+    assert [name for name, info in scores.items() if info.binary] == binary
+    assert {name: (info.low, info.high) for name, info in scores.items() if (info.low, info.high) != (0, 1)} == ranges
+    assert {name: info.unit for name, info in scores.items() if info.unit} == units
+    assert metric.needs_region

@@ -55,6 +55,24 @@ def test_what_is_not_content_is_neither_map_nor_region() -> None:
     assert found.region.sum((1, 2)).tolist() == [2] * 5
 
 
+def test_polarity_is_the_part_of_the_map_that_counts() -> None:
+    maps = MAPS - 0.5
+    case = make_case(maps, REGION)
+    found = {polarity: check(case, polarity).saliency for polarity in ("positive", "absolute", "signed")}
+    assert torch.equal(found["positive"], maps.clamp(min=0))
+    assert torch.equal(found["absolute"], maps.abs())
+    assert torch.equal(found["signed"], maps)
+
+
+def test_scores_have_reasons_of_their_own_only_where_they_differ() -> None:
+    found = check(make_case(MAPS, REGION, ("not_read", "drawn", "drawn", "drawn", "drawn")), "positive")
+    gone = torch.tensor([False, True, False, False, False])
+    own = {"mm": ((gone, Reason("excluded", "no spacing")),)}
+    assert conclude(found, {"px": torch.ones(5)}).own_reasons == {}
+    assert set(conclude(found, {"px": torch.ones(5), "mm": torch.ones(5)}, own).own_reasons) == {"px", "mm"}
+    assert conclude(found, {"px": torch.ones(5), "mm": torch.ones(5)}).own_reasons == {}
+
+
 def test_polarity_decides_what_is_constant() -> None:
     case = make_case(-MAPS - 1, REGION)
     assert check(case, "positive").constant.all()

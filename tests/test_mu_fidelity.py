@@ -4,42 +4,22 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from hidden_cells_cases import box_case, make_case, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 from xai_bench_metrics._contract import BAD_MAP, BAD_MODEL, check
 from xai_bench_metrics._hidden_cells import Falls, cells_of
 from xai_bench_metrics.mu_fidelity import NO_FALL, NO_SUM, MuFidelity, pearson
 
-from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine
 from xai_bench.errors import BadInput
 from xai_bench.imputers.training_mean import TrainingMean
 from xai_bench.imputers.zero import Zero
-from xai_bench.protocols import Batch, Case
+from xai_bench.protocols import Case
 from xai_bench.seeding import generator
-from xai_bench.testing import box_classifier, tiny_batch, tiny_classifier, tiny_training
+from xai_bench.testing import tiny_batch, tiny_classifier, tiny_training
 
-ROWS, COLUMNS = slice(4, 20), slice(8, 32)
 PEARSON, SPEARMAN = "mu_fidelity", "mu_fidelity_spearman"
-
-
-def noise(batch: Batch, seed: int = 0) -> Tensor:
-    return torch.randn(batch.content.shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_case(classifier: Classifier, batch: Batch, saliency: Tensor) -> Case:
-    return Case(classifier, batch, None, saliency, None, ("not_read",) * len(batch))
-
-
-def box_case(count: int = 3) -> Case:
-    """A classifier that is linear in the picture, and each pixel's exact share of the logit of `bright` over black."""
-    classifier = box_classifier(ROWS, COLUMNS)
-    batch = tiny_batch(classifier, count)
-    batch = replace(batch, targets=torch.ones(count, dtype=torch.long))
-    exact = torch.zeros_like(batch.images[:, 0])
-    exact[:, ROWS, COLUMNS] = 4 * batch.images[:, 0, ROWS, COLUMNS] / (16 * 24)
-    return make_case(classifier, batch, exact)
 
 
 def slow_pairs(metric: MuFidelity, case: Case, n: int) -> tuple[list[float], list[float]]:

@@ -116,15 +116,6 @@ def test_a_ramp_is_continued():
     assert torch.allclose(fill(ramp, hidden), ramp, atol=1e-4)
 
 
-def test_without_anything_shown_the_mean_of_the_content():
-    images, content = torch.rand(2, 3, 12, 10), torch.ones(2, 12, 10, dtype=torch.bool)
-    content[0, :, 7:] = False
-    found = fill(images, torch.ones_like(content), content)
-    assert torch.allclose(found[0, :, :, :7], images[0, :, :, :7].mean((1, 2))[:, None, None].expand(-1, 12, 7))
-    assert torch.equal(found[0, :, :, 7:], images[0, :, :, 7:])
-    assert torch.allclose(found[1], images[1].mean((1, 2))[:, None, None].expand(-1, 12, 10))
-
-
 def test_a_part_that_no_shown_pixel_reaches_gets_the_mean():
     image, content = torch.rand(1, 1, 12, 20), torch.ones(1, 12, 20, dtype=torch.bool)
     content[:, :, 9:11] = False

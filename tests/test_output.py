@@ -85,7 +85,7 @@ def test_the_same_run_is_the_same_tables_to_the_byte(run: Run, store: Path, tmp_
 def test_a_full_disk_leaves_the_earlier_report_whole(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.html").write_text("earlier")
 
-    def full(_: Run) -> str:
+    def full(*_: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(output, "page", full)  # what is written last

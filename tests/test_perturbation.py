@@ -1,6 +1,7 @@
 """Coalitions: composed pictures, fixed batch shapes, equal questions asked once, the score asked for."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -186,3 +187,42 @@ def test_bad_input() -> None:
         evaluate_all(classifier, scene, torch.ones(1, 1, 3, dtype=torch.bool))
     with pytest.raises(BadInput, match="2 owners for 1 coalitions"):
         evaluate(classifier, scene, torch.zeros(2, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool))
+
+
+class Counting:
+    """An imputer that remembers how many pictures it was given at a time."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def __call__(self, batch: Batch) -> Tensor:
+        self.given.append(len(batch))
+        return 1 - batch.images
+
+
+def test_backgrounds_are_made_for_a_few_pictures_at_a_time_and_are_the_same() -> None:
+    """Blurring takes twenty times a picture's memory: of all pictures at once it would be the peak."""
+    batch, imputer = batch_of(torch.rand(19, 1, 6, 5)), Counting()
+    scene = Scene.of(batch, torch.zeros(19, 6, 5, dtype=torch.long), imputer)
+    assert imputer.given == [8, 8, 3]
+    assert torch.equal(scene.background, 1 - batch.images)
+    blurred = Scene.of(batch, scene.labels, Blur()).background
+    assert torch.allclose(blurred, Blur()(batch), atol=1e-6)
+
+
+def test_the_pictures_of_a_batch_are_gone_when_the_next_is_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = Classifier(Shapes(), [Head("h", ("a", "b"))]).eval()
+    classifier.engine, alive = Engine(batch_size=2), []
+    compose = Scene.compose
+
+    def watched(self: Scene, owner: Tensor, keep: Tensor) -> Tensor:
+        assert all(picture() is None for picture in alive)
+        found = compose(self, owner, keep)
+        alive.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Scene, "compose", watched)
+    scene = Scene.of(batch_of(torch.rand(1, 1, 2, 3)), torch.arange(6).view(1, 2, 3), Zero())
+    keep = torch.arange(8)[:, None] >> torch.arange(6) & 1 > 0
+    evaluate(classifier, scene, torch.zeros(8, dtype=torch.long), keep)
+    assert len(alive) == 4

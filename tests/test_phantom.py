@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from xai_bench.datasets.phantom import Films, Phantom
 from xai_bench.errors import BadInput
-from xai_bench.geometry import cobb_angle
+from xai_bench.geometry import chain_mask, cobb_angle
 from xai_bench.phantom import fixed_box
 from xai_bench.phantom.marker import Marker
 from xai_bench.samples import RegionKey
@@ -61,6 +61,20 @@ def test_regions_are_nested_and_not_tiny() -> None:
     assert (np.median(sizes, axis=0) > [0.008, 0.03, 0.06]).all()  # shares of the film; AASCE's columns hold 0.15
 
 
+@pytest.mark.parametrize("view", ["ap", "lateral"])
+def test_players_are_the_column_with_its_names(view: str) -> None:
+    sample = replace(SMALL, view=view).samples("train")[1]
+    found = sample.read_players()
+    corners = sample.read_corners()
+    assert np.array_equal(found.labels > 0, chain_mask(corners, found.labels.shape))
+    bodies = [found.players[n].name for n in range(1, 2 * len(corners), 2)]
+    assert bodies == ([*(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6))] if view == "ap" else
+                      ["L1", "L2", "L3", "L4", "L5", "S1"])  # fmt: skip
+    for n, center in enumerate(corners.mean(1)):
+        column, row = center.astype(int)
+        assert found.labels[row, column] == 2 * n + 1
+
+
 def test_labels_follow_the_measured_angle_and_slip() -> None:
     for sample in SMALL.samples("train"):
         measured = cobb_angle(sample.read_corners()).degrees
@@ -100,6 +114,7 @@ def test_a_sample_travels_to_a_worker() -> None:
     sample = SMALL.samples("test")[1]
     copy = pickle.loads(pickle.dumps(sample))
     assert np.array_equal(copy.read_image(), sample.read_image())
+    assert np.array_equal(copy.read_players().labels, sample.read_players().labels)
 
 
 def test_a_digest_changes_with_what_the_pixels_depend_on() -> None:

@@ -9,7 +9,7 @@ import torch
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Resize
 from xai_bench.pictures import Pictures, TrainingFilms
-from xai_bench.samples import Fixed, Sample
+from xai_bench.samples import Fixed, Region, RegionKey, Sample
 
 
 def test_films_are_read_once_and_in_the_order_asked_for(side_films: Fixed) -> None:
@@ -61,3 +61,24 @@ def test_training_films_come_with_their_regions_by_name(side_films: Fixed) -> No
             regions["other"]
         seen += len(batch)
     assert seen == 24
+
+
+@pytest.mark.parametrize(
+    ("drawings", "expected"),
+    [
+        ({"anna": [1, 1, 0], "ben": [1, 0, 0], "carl": [1, 1, 1]}, [1, 1, 0]),
+        ({"anna": [1, 1, 0], "ben": [1, 0, 0]}, [1, 0, 0]),  # half of the readers are not a majority
+        ({"anna": [0, 0, 1], "anna#2": [1, 1, 1]}, [0, 0, 1]),
+        ({"derived": [0, 1, 0], "anna": [1, 1, 1], "ben": [1, 1, 1]}, [0, 1, 0]),
+    ],
+)
+def test_training_regions_are_derived_or_what_most_readers_drew(
+    side_films: Fixed, drawings: dict[str, list[int]], expected: list[int]
+) -> None:
+    film = side_films.samples("train")[0]
+    columns = {who: np.repeat(np.array([row], bool), 3, 0).repeat([12, 10, 10], 1) for who, row in drawings.items()}
+    regions = {RegionKey("r", who): Region("drawn", np.repeat(m[:1], 32, 0)) for who, m in columns.items()}
+    changed = replace(film, read_regions=lambda: regions)
+    films = TrainingFilms(Pictures({film.id: changed}, Input(Resize(32, 32))), {film.id: 0}, ("r",))
+    (_, found), *_ = films
+    assert found["r"][0, 0, [0, 15, 31]].tolist() == list(map(bool, expected))

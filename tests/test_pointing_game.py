@@ -48,6 +48,14 @@ def test_equals_the_definition(seed: int, tolerance: float, row_mm: float, colum
             assert result.scores[name][n].item() == pytest.approx(expected), name
 
 
+def test_the_tolerance_reaches_further_down_than_a_narrow_picture_is_wide() -> None:
+    region, saliency = torch.zeros(1, 20, 3, dtype=torch.bool), torch.zeros(1, 20, 3)
+    region[0, 2, 0] = saliency[0, 17, 0] = True
+    for millimeters, hit in ((15.0, 1), (14.9, 0)):
+        case = make_case(saliency, region, spacing=1.0)
+        assert PointingGame(tolerance_mm=millimeters)(case).scores[f"pointing_{millimeters:g}mm"].item() == hit
+
+
 def test_the_tolerance_is_a_closed_euclidean_distance_in_scaled_pixels() -> None:
     region = torch.zeros(1, 448, 448, dtype=torch.bool)
     region[0, 200, 200] = True

@@ -92,8 +92,8 @@ def test_plugins_are_loaded_once(install):
 
 
 def test_an_unknown_name_suggests_a_known_one():
-    with pytest.raises(UnknownName, match=r"explainer 'gradcam' is not known\. Did you mean 'grad_cam'\?"):
-        EXPLAINERS["gradcam"]
+    with pytest.raises(UnknownName, match=r"explainer 'grad_cm' is not known\. Did you mean 'grad_cam'\?"):
+        EXPLAINERS["grad_cm"]
     with pytest.raises(UnknownName, match=r"metric 'zzzz' is not known\. `xai-bench list` shows all\."):
         METRICS["zzzz"]
 

@@ -5,11 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from box_cases import bright_box
+from torch import nn
 from xai_bench_explainers.shap_package import BATCH, ShapPackage, numpy_seeded
+from xai_bench_explainers.shap_partition import ShapPartition
 
-from xai_bench.classifiers.classifier import untouched
+from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.errors import BadInput
+from xai_bench.inputs import Input, Resize
 from xai_bench.protocols import Batch
+from xai_bench.samples import Head
 from xai_bench.seeding import derive
 from xai_bench.testing import box_classifier, check_explainer, tiny_batch, tiny_classifier
 
@@ -62,16 +67,41 @@ def test_values_sum_to_the_fall_when_all_is_masked(masker):
         assert maps[i].sum().item() == pytest.approx(both[0] - both[1], abs=1e-5)
 
 
-def test_pictures_in_0_1_are_not_cut_to_black():
-    """What the package's inpainting does with them: it knows whole numbers only."""
-    from shap.maskers import Image
-
+def test_f13_the_package_casts_to_whole_numbers_and_our_pictures_in_0_1_are_not_cut_to_black():
+    """Its inpainting knows whole numbers only; the wrapper gives it 0..255."""
+    image = pytest.importorskip("shap.maskers", reason="the peer shap is not installed").Image
     classifier = tiny_classifier()
     batch = tiny_batch(classifier, count=1)
     picture = batch.images[0].permute(1, 2, 0).double().numpy() * 0.99
     half = np.arange(picture.size) < picture.size // 2
-    assert picture.any() and not Image("inpaint_telea", picture.shape)(half, picture)[0].any()
+    assert picture.any() and not image("inpaint_telea", picture.shape)(half, picture)[0].any()
     assert ShapPackage(evaluations=40, masker="inpaint_telea")(classifier, batch).count_nonzero() > picture.size // 2
+
+
+class Red(nn.Module):
+    """The mean of a box of the first channel; the others mean nothing."""
+
+    def forward(self, x):
+        z = 4 * x[:, 0, 8:16, 24:36].mean((1, 2))
+        return torch.stack([-z, z], 1)
+
+
+@pytest.mark.parametrize("masker", ["blur(8,8)", "inpaint_telea"])
+def test_f13_the_package_gives_all_colors_of_a_pixel_one_value_and_ours_is_the_map_of_the_color_that_counts(masker):
+    """The package says that green and blue matter as much as red, and the classifier looks at red only."""
+    shap = pytest.importorskip("shap", reason="the peer shap is not installed")
+    head, reader = Head("finding", ("dark", "bright")), Input(Resize(32, 48))
+    classifier = Classifier(Red(), [head], reader=reader, mean=(0.0,) * 3, std=(1.0,) * 3).eval()
+    red = dataclasses.replace(tiny_batch(classifier, count=1), targets=torch.tensor([1]))
+    others = torch.rand(1, 2, 32, 48, generator=torch.Generator().manual_seed(0))
+    color = dataclasses.replace(red, images=torch.cat([red.images, others], 1))
+    picture = (color.images[0].permute(1, 2, 0).double().numpy() * 255).round()
+    explainer = shap.PartitionExplainer(lambda p: scores(classifier, p, [1]), shap.maskers.Image(masker, picture.shape))
+    found = explainer(picture[None], max_evals=100, batch_size=BATCH, silent=True).values[0, ..., 0]
+    assert np.abs(found).max() > 0
+    assert np.array_equal(found[..., 0], found[..., 1]) and np.array_equal(found[..., 0], found[..., 2])
+    of_color, of_red = ShapPartition(100)(classifier, color), ShapPartition(100)(classifier, red)
+    assert torch.equal(of_color, of_red) and of_red.any()
 
 
 def test_a_picture_does_not_inherit_the_blur_of_the_one_before(monkeypatch):
@@ -91,15 +121,8 @@ def test_a_picture_does_not_inherit_the_blur_of_the_one_before(monkeypatch):
 
 @pytest.mark.parametrize("masker", ["blur(32,32)", "inpaint_telea"])
 def test_points_at_the_box_that_the_model_looks_at(masker):
-    box = slice(8, 16), slice(24, 36)
-    classifier = box_classifier(*box)
-    batch = tiny_batch(classifier, count=1)
-    batch.images[:] = 0.2
-    batch.images[:, :, *box] = 1.0
-    batch.targets[:] = 1
+    classifier, batch, inside = bright_box()
     found = ShapPackage(evaluations=300, masker=masker)(classifier, batch)[0]
-    inside = torch.zeros(32, 48, dtype=torch.bool)
-    inside[box] = True
     assert inside.flatten()[found.argmax()]
     assert found[inside].sum() > 0.95 * found.abs().sum()
 

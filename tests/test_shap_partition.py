@@ -6,8 +6,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from box_cases import bright_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xai_bench_explainers import shap_partition
 from xai_bench_explainers._trees import Branch, halving, planted
 from xai_bench_explainers.shap_partition import ShapPartition, owen, painted, together
 
@@ -252,6 +254,18 @@ def test_a_map_alone_is_the_same_map_in_company_bit_for_bit():
         assert torch.equal(method(classifier, one_picture(batch, i))[0], company[i])
 
 
+def test_few_coalitions_at_a_time_change_no_bit(monkeypatch):
+    """A coalition of pixels is as large as the picture: of many pictures not all exist at once."""
+    classifier = tiny_classifier()
+    batch, method, sizes = tiny_batch(classifier), ShapPartition(60), []
+    whole = method(classifier, batch)
+    monkeypatch.setattr(shap_partition, "CHUNK", 16)
+    plain = shap_partition.shown
+    monkeypatch.setattr(shap_partition, "shown", lambda asked: sizes.append(len(asked)) or plain(asked))
+    assert torch.equal(method(classifier, batch), whole)
+    assert max(sizes) == 16
+
+
 def test_the_pictures_that_fill_a_batch_are_not_explained_again():
     classifier = tiny_classifier()
     batch, method = tiny_batch(classifier, count=2), ShapPartition(64)
@@ -282,15 +296,8 @@ def test_one_picture_wastes_no_model_calls_on_small_rounds():
 
 @pytest.mark.parametrize("imputer", [BoxBlur(32, 32), Zero()])
 def test_points_at_the_box_that_the_model_looks_at(imputer):
-    box = slice(8, 16), slice(24, 36)
-    classifier = box_classifier(*box)
-    batch = tiny_batch(classifier, count=1)
-    batch.images[:] = 0.2
-    batch.images[:, :, *box] = 1.0
-    batch.targets[:] = 1
+    classifier, batch, inside = bright_box()
     found = ShapPartition(300, imputer)(classifier, batch)[0]
-    inside = torch.zeros(32, 48, dtype=torch.bool)
-    inside[box] = True
     assert inside.flatten()[found.argmax()]
     assert found[inside].sum() > 0.95 * found.abs().sum()
 

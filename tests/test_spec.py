@@ -1,6 +1,7 @@
 """Specs: plugin -> JSON -> the same plugin, clear errors for everything else, fitted state apart."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -112,6 +113,15 @@ def test_a_named_function_enters_with_its_source_and_a_lambda_does_not():
         spec_of(lambda: 0)
     with pytest.raises(BadInput, match="cannot be written into a study"):
         spec_of(object())
+    with pytest.raises(BadInput, match=r"the source of math:sqrt cannot be read"):
+        spec_of(math.sqrt)
+
+
+def test_a_plain_function_is_an_explainer_by_its_adapter_and_no_other_plugin():
+    made = build("explainer", a_function)
+    assert (made.xai_bench_name, made.function) == ("callable", a_function)
+    assert build("explainer", spec_of(made)) == made
+    assert build("metric", a_function) is a_function
 
 
 @given(st.dictionaries(st.text(), JSON, min_size=1))

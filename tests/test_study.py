@@ -57,8 +57,9 @@ def test_the_key_changes_with_any_field(tmp_path: Path) -> None:
         ("epochs = 1", "epoch = 1", "unknown field 'epoch'.* Did you mean 'epochs'"),
         ("epochs = 1", 'epochs = "many"', "field 'epochs': 'many' is not valid"),
         ("pictures = 4", "pictures = 0", "expected a whole number of at least 1"),
-        ("batch_size = 4", "batch_size = 0", "must be at least 1"),
+        ("batch_size = 4", "batch_size = 0", "batch_size is 0; expected 1 or more"),
         ('label = "random3"', 'label = "center_gaussian"', "two explainers are called 'center_gaussian'"),
+        ("pictures = 4", "repeats = 0", "repeats = 0; expected a whole number of at least 1"),
         ('dataset = "phantom"', "", "has no 'dataset'; add it"),
         ('architecture = "small_cnn"', "", "neither `architecture` nor `checkpoint`"),
         ("steps = 8", "steps = 8,,", "is not readable TOML"),
@@ -81,3 +82,19 @@ def test_instances_are_accepted_as_they_are() -> None:
     plugin = EXPLAINERS["center_gaussian"].factory()
     study = Study("s", "phantom", [{"name": "m", "architecture": "small_cnn"}], [plugin, Chosen(plugin, "again")])  # type: ignore[arg-type]  # names are accepted
     assert study.explainers[0].plugin is plugin
+
+
+def test_repeats_of_an_explainer_have_their_own_seed_and_label() -> None:
+    asked = [{"name": "random_map", "seed": 5, "pictures": 3, "repeats": 3}, {"name": "edge_map", "repeats": 2}]
+    study = Study("s", "phantom", [{"name": "m", "architecture": "small_cnn"}], asked)
+    found = [(c.label, getattr(c.plugin, "seed", None), c.repeat_of, c.pictures) for c in study.explainers]
+    assert found == [
+        ("random_map", 5, "", 3), ("random_map#2", 6, "random_map", 3), ("random_map#3", 7, "random_map", 3),
+        ("edge_map", None, "", None), ("edge_map#2", None, "edge_map", None),
+    ]  # fmt: skip
+    assert Study.of(study.spec()).key == study.key
+
+
+def test_metrics_are_not_repeated() -> None:
+    with pytest.raises(BadInput, match="only explainers are repeated"):
+        Study("s", "phantom", [{"name": "m", "architecture": "small_cnn"}], [], [{"name": "iou", "repeats": 2}])

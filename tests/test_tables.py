@@ -10,16 +10,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
-from synthetic_run import ALIGNMENT, EXPLAINERS, HEAD, SCORES, SyntheticRun, synthetic_run
+from synthetic_run import ALIGNMENT, EXPLAINERS, HEAD, MANY, PLACES, SCORES, SyntheticRun, synthetic_run, wide_run
 
 from xai_bench.errors import BadInput
+from xai_bench.listing import FAMILIES
 from xai_bench.protocols import ScoreInfo
 from xai_bench.reporting.classifier_tables import beats_majority
 from xai_bench.reporting.comparisons import against_chance, best_controls, between_classifiers
-from xai_bench.reporting.estimates import Score, column_groups, estimates, titles
+from xai_bench.reporting.estimates import Score, column_groups, estimates, place_in_words, short_groups, titles
 from xai_bench.reporting.output import write_run
 from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, to_csv, to_latex, to_markdown, to_text
-from xai_bench.reporting.tables import run_tables
+from xai_bench.reporting.tables import family_tables, run_tables, short_tables
 from xai_bench.statistics import T, interval, paired_difference, twins_interval
 
 METHODS = [name for name, (family, *_) in EXPLAINERS.items() if family != "control"]
@@ -104,8 +105,8 @@ def test_left_out_and_constant_maps_are_counted_and_said(run: SyntheticRun, tabl
         "Left out in every row (hit rate ↑, IoU matched ↑, relevance mass ↑): 6 of 72 scores, region not read." in notes
     )
     assert "honest (lime); cheating (lime) (deletion ↓): 2 of 72 scores" in notes
-    assert "honest (lime 11%)" in notes
-    assert "cheating, attention rollout (IoU): skipped, attention rollout needs" in notes
+    assert "honest (lime 12%); cheating (lime 12%)" in notes  # of the columns, the most: 4 of 33 films
+    assert f"{DASH} cheating (attention rollout): IoU skipped, attention rollout needs" in notes
     assert cell(tables["scores_1"], "honest", "lime", "deletion ↓").small.startswith("n 35 (23)")
     assert cell(tables["scores_1"], "cheating", "attention rollout", "hit rate ↑").text == DASH
 
@@ -120,6 +121,7 @@ def test_score_tables_show_controls_last_and_n_in_every_column(tables: dict[str,
     ]
     assert [c.small for c in table.columns[1:]] == ["n 33 (24 patients)"] * 3 + ["n 36 (24 patients)"] * 2
     assert "conditional on these twins" in table.caption
+    assert table.spans == [("", 1), ("localization", 3), ("faithfulness", 2)]
 
 
 def test_columns_are_grouped_by_region_and_five_at_most(run: SyntheticRun) -> None:
@@ -137,8 +139,63 @@ def test_two_metrics_with_one_score_name_are_told_apart(run: SyntheticRun) -> No
         run, rows=rows, score_info={**SCORES, ("deletion_zero", "deletion"): ScoreInfo("lower", headline=True)}
     )
     named = titles(estimates(both))  # type: ignore[arg-type]
-    assert named[Score("deletion_zero", "deletion", "", "")] == "deletion zero: deletion ↓"
+    assert named[Score("deletion_zero", "deletion", "", "", "other")] == "deletion zero: deletion ↓"
     assert len(set(named.values())) == len(named)
+
+
+@pytest.fixture(scope="module")
+def wide() -> SyntheticRun:
+    """22 metrics with two scores each; localization in two places."""
+    return wide_run(synthetic_run(twins=1, patients=4))
+
+
+@pytest.fixture(scope="module")
+def sheets(wide: SyntheticRun) -> list[Table]:
+    return family_tables(wide, {"": estimates(wide, full=True)})  # type: ignore[arg-type]
+
+
+def test_with_many_metrics_the_short_tables_hold_the_first_scores_of_every_family(wide: SyntheticRun) -> None:
+    found = estimates(wide)  # type: ignore[arg-type]
+    first, second = short_groups(found)
+    families = ["localization", "faithfulness", "stability", "complexity", "own"]
+    assert [s.name for s in first] == [f"{family}1" for family in families]
+    assert [(s.name, s.region) for s in second] == [(f"localization{i}", "column") for i in range(1, 6)]
+    made = short_tables(wide, found)  # type: ignore[arg-type]
+    assert made[0].spans == [("", 1), *((family, 1) for family in families)] and not made[1].spans
+    assert [t.title for t in made] == [
+        "Explanation scores · region scoliosis R1, derived",
+        "Explanation scores · region column, majority consensus",
+    ]
+    assert all(t.footnotes[-1].startswith("13 more headline scores stand on") for t in made)  # 22 less 5 and 4
+    assert all(len(line) <= 118 for t in made for line in to_text(t).splitlines())
+
+
+def test_every_score_stands_in_one_table_of_its_family_and_place(sheets: list[Table]) -> None:
+    assert list(dict.fromkeys(t.sheet for t in sheets)) == [*FAMILIES, "own"]
+    assert max(len(t.columns) for t in sheets) == 6
+    expected = []
+    for label, metric in MANY.items():
+        places = [f" · {place_in_words(*place)}" for place in PLACES] if metric.needs_region else [""]
+        expected += [(metric.family.capitalize() + p, t) for p in places for t in (f"{label} ↑", f"{label} more ↓")]
+    assert sorted((t.title.split(" (")[0], c.title) for t in sheets for c in t.columns[1:]) == sorted(expected)
+    assert len({t.name for t in sheets}) == len({t.title for t in sheets}) == len(sheets)
+
+
+def test_notes_stay_few_and_short_however_many_reasons_there_are(wide: SyntheticRun) -> None:
+    reasons = [f"reason {i} {'that is long ' * 30}" for i in range(8)]
+    drawn = pd.Series(np.random.default_rng(0).choice(reasons, len(wide.rows)), wide.rows.index)
+    odd = replace(wide, rows=wide.rows.assign(reason=wide.rows.reason.mask(wide.rows.status == "excluded", drawn)))
+    for made, left_out in ((wide, 1), (odd, 5)):
+        notes = short_tables(made, estimates(made))[1].footnotes  # type: ignore[arg-type]
+        assert [note.startswith(("Left out in", "And 4 more such reasons")) for note in notes].count(True) == left_out
+        assert max(map(len, notes)) < 300
+        assert any(note.startswith(f"{DASH} cheating (attention rollout): all scores skipped") for note in notes)
+
+
+def test_a_large_number_does_not_widen_its_column(sheets: list[Table]) -> None:
+    text = to_text(sheets[0])
+    assert max(map(len, text.splitlines())) <= 118
+    assert re.search(r"2\d\.\d \[\d\d\.\d,\d\d\.\d\]", text)  # 27.3 [24.8,29.3]
 
 
 def test_classifier_table_equals_scikit_learn(run: SyntheticRun, tables: dict[str, Table]) -> None:
@@ -237,10 +294,20 @@ def test_cost_and_left_out_add_up(run: SyntheticRun, tables: dict[str, Table]) -
 
 def test_full_tables_add_scores_twins_and_slices_but_no_tests(run: SyntheticRun, tables: dict[str, Table]) -> None:
     full = {t.name: t for t in run_tables(run, full=True)}  # type: ignore[arg-type]
-    assert "scores_1_films_the_model_gets_wrong" in full
-    assert {c.title for n, t in full.items() if re.fullmatch(r"scores_\d", n) for c in t.columns} >= {"pointing 15px ↑"}
+    assert [name for name in full if name.startswith("scores")] == [
+        "scores_1",
+        "scores_localization_1",
+        "scores_localization_1_films_the_model_gets_right",
+        "scores_localization_1_films_the_model_gets_wrong",
+        "scores_faithfulness_1",
+        "scores_faithfulness_1_films_the_model_gets_right",
+        "scores_faithfulness_1_films_the_model_gets_wrong",
+    ]
+    assert "pointing 15px ↑" in {c.title for c in full["scores_localization_1"].columns}
+    films = {name: cell(full[name], "honest", "lime", "insertion ↑").numbers for name in full if "faithful" in name}
+    assert sum(int(f["films"] or 0) for f in films.values()) >= 2 * 36  # twins may disagree on what is right
+    assert full["scores_1"] == tables["scores_1"] and full["against_chance_1"] == tables["against_chance_1"]
     assert len(full["confusion"].groups) == 6
-    assert full["against_chance_1"] == tables["against_chance_1"]
 
 
 def test_no_table_shows_nan_and_all_name_their_run(run: SyntheticRun) -> None:

@@ -92,15 +92,6 @@ def test_what_was_under_the_hidden_pixels_is_forgotten():
         assert torch.equal(fill(torch.where(hidden[:, None], other, image), hidden), fill(image, hidden))
 
 
-def test_without_anything_shown_the_mean_of_the_content():
-    images, content = torch.rand(2, 3, 12, 10), torch.ones(2, 12, 10, dtype=torch.bool)
-    content[0, :, 7:] = False
-    found = fill(images, torch.ones_like(content), content)
-    assert torch.allclose(found[0, :, :, :7], images[0, :, :, :7].mean((1, 2))[:, None, None].expand(-1, 12, 7))
-    assert torch.equal(found[0, :, :, 7:], images[0, :, :, 7:])
-    assert torch.allclose(found[1], images[1].mean((1, 2))[:, None, None].expand(-1, 12, 10))
-
-
 def test_rows_do_not_depend_on_companions():
     images = torch.stack([smooth(1, 30, 30, i) for i in range(5)])
     hidden = torch.stack([blob(30, 30, 0.2 * i, i) for i in range(5)])

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from xai_bench.protocols import Anatomy, Player
 from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample
 from xai_bench.testing import (
     check_dataset,
@@ -41,6 +42,10 @@ def drawn(mask):
     return {"read_regions": lambda: {RegionKey("box", "derived"): Region("drawn", mask)}}
 
 
+def marks(shape, players):
+    return Anatomy(np.ones(shape, np.int16), players)
+
+
 def changing(values):
     """Reads another value each time."""
     found = iter(values)
@@ -66,6 +71,12 @@ def test_a_good_dataset_passes():
         (films({"read_image": changing(np.full((20, 30), n / 99) for n in range(99))}), "has other pixels"),
         (films({"spacing_mm": (0.0, 1.0)}), r"has spacing \(0.0, 1.0\)"),
         (films({"read_corners": lambda: np.zeros((3, 4))}), r"of shape \(vertebrae, 4, 2\)"),
+        (
+            films({"read_players": lambda: marks((4, 4), {1: Player("L1", "L1")})}),
+            r"players .* are \(4, 4\), the picture",
+        ),
+        (films({"read_players": lambda: marks((20, 30), {1: Player("L1", "L1", 7)})}), r"players \[7\] of .* unnamed"),
+        (films({"read_players": lambda: marks((20, 30), {})}), r"players \[1\] of .* unnamed"),
         (films(drawn(np.ones((10, 15), bool))), r"is \(10, 15\), the picture \(20, 30\)"),
         (films(drawn(np.ones((20, 30), np.uint8))), "has uint8 values; expected bool"),
         (films(drawn(np.zeros((20, 30), bool))), "its state should be 'marked_nothing'"),
