@@ -1,12 +1,12 @@
-"""Write docs/reference.md and docs/metrics.md from the registries: every plugin with its fields, meaning and source."""
+"""Write the pages of docs/ that say what is registered: every plugin with its fields, meaning, traits and source."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
 
-from xai_bench.listing import FAMILIES, family_of, listing
-from xai_bench.registry import METRICS, REGISTRIES
+from xai_bench.listing import EXPLAINER_COLUMNS, FAMILIES, explainer_row, family_of, listing
+from xai_bench.registry import EXPLAINERS, METRICS, REGISTRIES
 
 HEADER = "# Reference\n\nMade by `make docs` from what is registered; edit the docstrings, not this page.\n"
 ARROWS = {"higher": "higher is better", "lower": "lower is better", None: "no direction"}
@@ -73,7 +73,33 @@ def metrics() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"reference.md": reference, "metrics.md": metrics}
+EXPLAINERS_HEADER = """\
+# Explainers
+
+Made by `make docs` from what is registered; edit the classes, not this page. `xai-bench list explainers` shows the same
+for everything that is installed.
+
+- **class-specific**: the map depends on the class that is explained.
+- **signed**: it may hold evidence against the class.
+- **gradients**: the classifier must be differentiable.
+- **works with**: what else the classifier must be; elsewhere the method is skipped, with the reason.
+- **evaluations**: pictures that the model sees for each one explained, with the default fields; a picture that goes
+  through it once, backward pass included, counts as 1.
+- **by fields**: it follows from the fields, such as the explainer that is wrapped or the method that is named.
+"""
+
+
+def explainers() -> str:
+    """The page of explainers: one table."""
+    lines = [EXPLAINERS_HEADER, "| name | " + " | ".join(EXPLAINER_COLUMNS) + " |"]
+    lines.append("|---" * (1 + len(EXPLAINER_COLUMNS)) + "|")
+    for name, entry in EXPLAINERS.items():
+        if entry.factory.__module__.startswith("xai_bench"):
+            lines.append(f"| `{name}` | " + " | ".join(cell or "-" for cell in explainer_row(entry)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"reference.md": reference, "metrics.md": metrics, "explainers.md": explainers}
 
 if __name__ == "__main__":
     for name, write in PAGES.items():

@@ -32,6 +32,9 @@ Outcome = Literal["probability", "logit", "predicted"]
 
 P = TypeVar("P")
 
+AT_ONCE = 8
+"""Pictures whose backgrounds are made together: blurring takes twenty times their own memory."""
+
 KEPT_CLASSES = 16
 """Of models with more classes only the target's answers are kept."""
 
@@ -88,15 +91,15 @@ class Scene:
             )
         fill = getattr(imputer, "fill", None)
         name = digest(spec_of(imputer)) if fill else ""
-        where = labels.to(batch.images.device).long()
-        return cls(batch.images, imputer(batch), where, batch.targets, batch.content, fill or show_background, name)
+        where, background = labels.to(batch.images.device), _background(batch, imputer)
+        return cls(batch.images, background, where, batch.targets, batch.content, fill or show_background, name)
 
     def compose(self, owner: Int[Tensor, n], keep: Bool[Tensor, "n players"]) -> Float[Tensor, "n c h w"]:
         """Picture `owner[i]` with only the players of `keep[i]`; on the device of the pictures."""
         first, n = owner[:1], len(owner)
         # All rows are most often of one picture, which is then read once and not copied for each row.
         place = first if bool((owner == first).all()) else owner
-        labels, shape = self.labels[place], (n, *self.labels.shape[1:])
+        labels, shape = self.labels[place].long(), (n, *self.labels.shape[1:])
         shown = keep.gather(1, labels.flatten(1).expand(n, -1))
         parts = (self.images, self.background, self.content)
         images, background, content = (part[place].expand(n, *part.shape[1:]) for part in parts)
@@ -161,7 +164,9 @@ def evaluate_scores(
     with untouched(classifier):
         device, owner = scene.images.device, scene.first[owner]
         rows, inverse = _distinct(owner, keep)
-        answers = _answers(classifier, engine, scene, owner[rows], keep[rows])
+        # Mostly all questions differ; coalitions of many players are too large to be copied for nothing.
+        asked = (owner, keep) if len(rows) == len(keep) else (owner[rows], keep[rows])
+        answers = _answers(classifier, engine, scene, *asked)
         targets = scene.targets[owner.to(device)]
         return torch.stack([_score(classifier, answers[inverse.to(device)], targets, score) for score in scores])
 
@@ -190,6 +195,29 @@ def grid(height: int, width: int, cells: int) -> Int[Tensor, "h w"]:
     """
     row, column = (((torch.arange(n) + 0.5) * cells / n).long() for n in (height, width))
     return row[:, None] * cells + column[None]
+
+
+def _background(batch: Batch, imputer: Imputer) -> Float[Tensor, "b c h w"]:
+    """What the imputer puts behind each picture, made for a few at a time."""
+    made = []
+    for start in range(0, len(batch), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        players = batch.players
+        if players is not None:
+            players = replace(players, labels=players.labels[part], names=players.names[part])
+        made.append(
+            imputer(
+                Batch(
+                    batch.images[part],
+                    batch.targets[part],
+                    batch.ids[part],
+                    batch.content[part],
+                    players,
+                    batch.spacing_mm[part],
+                )
+            )
+        )
+    return torch.cat(made)
 
 
 def _distinct(owner: Int[Tensor, n], keep: Bool[Tensor, "n players"]) -> tuple[Int[Tensor, k], Int[Tensor, n]]:
@@ -265,8 +293,9 @@ def _compute(
             stop = min(start + size, count)
             try:
                 whose = _moved(owner[start:stop], device)
-                pictures = scene.compose(whose, _moved(keep[start:stop], device))
-                logits = classifier(_padded(pictures, size))[: stop - start]
+                # No name for the pictures: they would live on while the next ones are composed.
+                logits = classifier(_padded(scene.compose(whose, _moved(keep[start:stop], device)), size))
+                logits = logits[: stop - start]
                 answers[start:stop] = _kept(classifier, logits, scene.targets[whose])
             except (RuntimeError, MemoryError) as error:
                 _make_room(engine, error)
