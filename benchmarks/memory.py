@@ -96,7 +96,7 @@ def counted(work: Callable[[], Any], device: str) -> Peak:
             python = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]  # there after the block
+    events = profiled.profiler.kineto_results.events()
     memory = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     return Peak(max(accumulate((size for _, size in memory), initial=0)) / 1e6, python / 1e6)
 

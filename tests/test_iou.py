@@ -95,6 +95,16 @@ def test_the_best_threshold_is_the_best_of_all_values_of_the_map(seed: int, tied
     assert (found["iou_max"] >= found["iou_otsu"] - 1e-12).all()
 
 
+def test_otsu_may_divide_the_last_two_bins() -> None:
+    """One pixel far below, the others in two neighboring bins: there are so many that these are divided."""
+    saliency = torch.full((1, 600, 600), 254.5)
+    saliency[0, :300], saliency[0, 0, 0] = 256, 0
+    flat = saliency.flatten().double().numpy()
+    region = saliency > threshold_otsu(flat)
+    assert region.sum() == 300 * 600 - 1
+    assert IoU()(make_case(saliency, region)).scores["iou_otsu"].item() == 1
+
+
 def test_otsu_scores_are_the_plain_ratio_of_pixel_counts() -> None:
     saliency = torch.tensor([[[9.0, 9, 9, 1, 0, 0, -5, 0]]])
     region = torch.tensor([[[False, True, True, True, True, False, False, False]]])

@@ -120,6 +120,12 @@ def test_a_region_of_another_size_follows_the_picture_with_a_note() -> None:
     assert conclude(found, {"score": torch.ones(5)}).reasons == (FOLLOWED,) * 5
 
 
+def test_a_picture_of_one_column_is_a_picture() -> None:
+    found = check(make_case(MAPS[:, :, :1], REGION[:, :, 1:2]), "positive")
+    assert torch.equal(found.region, REGION[:, :, 1:2])
+    assert conclude(found, {"score": torch.ones(5)}).reasons == (None,) * 5
+
+
 def test_a_missing_region_and_a_map_of_another_size_are_refused() -> None:
     with pytest.raises(BadInput, match="needs a region"):
         check(make_case(MAPS, None), "positive")
