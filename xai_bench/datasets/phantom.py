@@ -125,8 +125,7 @@ class Phantom:
         """Labels, angles and slips are known here; pixels and regions are drawn when asked for."""
         if split not in _FIRST_PATIENT:
             raise BadInput(f"split {split!r} does not exist; this dataset has {', '.join(map(repr, _FIRST_PATIENT))}.")
-        numbers = itertools.islice(self._numbers(split), getattr(self.films, split))
-        return tuple(self.sample(film_id(n)) for n in numbers)
+        return _samples(self, split)
 
     def problems(self) -> Sequence[str]:
         """None: the films are drawn."""
@@ -158,7 +157,8 @@ class Phantom:
         """Rows and columns of its films."""
         return self.height, self.width
 
-    def _numbers(self, split: str) -> Iterator[int]:
+    def numbers(self, split: str) -> Iterator[int]:
+        """The films' numbers of a split, without end."""
         low, high = self.films_per_patient
         for patient in itertools.count(_FIRST_PATIENT[split]):
             first = patient * FILMS_PER_PATIENT
@@ -183,6 +183,12 @@ class Phantom:
         fields = {k: v for k, v in spec_of(self)["fields"].items() if k not in apart}
         code = [code_version(draw_ap), code_version(Reader)] if self.readers else code_version(draw_ap)
         return digest({"id": picture, "code": code, "fields": fields})
+
+
+@lru_cache(maxsize=64)  # a run asks for the same split many times
+def _samples(phantom: Phantom, split: str) -> tuple[Sample, ...]:
+    numbers = itertools.islice(phantom.numbers(split), getattr(phantom.films, split))
+    return tuple(phantom.sample(film_id(n)) for n in numbers)
 
 
 def _measured(drawn: Any, amount: float) -> dict[str, Any]:

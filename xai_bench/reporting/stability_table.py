@@ -5,12 +5,13 @@ After Arun et al. 2021 (Radiology: Artificial Intelligence), table 2, and Venkat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from xai_bench.references import CEILING, HUMAN
-from xai_bench.reporting.estimates import estimates
+from xai_bench.reporting.estimates import Estimate, estimates
 from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, readable, with_interval
 from xai_bench.statistics import Interval
 
@@ -28,8 +29,9 @@ def stability_tables(run: Run) -> list[Table]:
     found = run.summaries
     if not len(found) or not {STABILITY, CHECK} & set(found.summary):
         return []
+    useful = _utility(run)
     heads = (
-        Column("method", left=True), Column("utility: AUPRC \N{UPWARDS ARROW}", _where(run)),
+        Column("method", left=True), Column("utility: AUPRC \N{UPWARDS ARROW}", _where(useful)),
         Column("randomization", "SSIM, and of random pairs"), Column("repeatability: SSIM \N{UPWARDS ARROW}", "twins"),
         Column("reproducibility: SSIM", "other classifiers"),
     )  # fmt: skip
@@ -38,7 +40,7 @@ def stability_tables(run: Run) -> list[Table]:
     for name in dict.fromkeys(run.rows.classifier):
         methods = [str(m) for m in dict.fromkeys(run.rows[run.rows.classifier == name].explainer)]
         for control in (False, True):
-            rows = [_line(run, str(name), m) for m in methods if (m in controls) == control]
+            rows = [_line(run, useful, str(name), m) for m in methods if (m in controls) == control]
             rows += [] if control else _human(run, str(name))
             if rows:
                 groups.append(Rows(f"chance ({name})" if control else str(name), tuple(rows), chance=control))
@@ -55,25 +57,23 @@ def _caption(run: Run) -> str:
     )
 
 
-def _where(run: Run) -> str:
-    region = next(iter(_utility(run)), None)
-    return "no region" if region is None else region.score.region.replace(".", " ")
+def _where(useful: Sequence[Estimate]) -> str:
+    return useful[0].score.region.replace(".", " ") if useful else "no region"
 
 
-def _utility(run: Run) -> list[Any]:
+def _utility(run: Run) -> list[Estimate]:
     """Estimates of the utility on the study's first region and reference."""
-    found = [e for e in estimates(run, full=True) if e.score.name == UTILITY]
-    return [
-        e for e in found if (e.score.region, e.score.reference) == (found[0].score.region, found[0].score.reference)
-    ]
+    found = estimates(run, run.rows[run.rows.score_name == UTILITY], full=True)
+    places = [(e.score.region, e.score.reference) for e in found]
+    return [e for e, place in zip(found, places, strict=True) if place == places[0]]
 
 
-def _line(run: Run, classifier: str, method: str) -> tuple[Cell, ...]:
-    useful = [e for e in _utility(run) if (e.classifier, e.explainer) == (classifier, method)]
+def _line(run: Run, useful: Sequence[Estimate], classifier: str, method: str) -> tuple[Cell, ...]:
+    mine = [e for e in useful if (e.classifier, e.explainer) == (classifier, method)]
     utility = MUTED
-    if useful and useful[0].interval is not None:
-        numbers = {"value": useful[0].value, "low": useful[0].interval.low, "high": useful[0].interval.high}
-        utility = Cell(with_interval(useful[0].value, useful[0].interval), numbers=numbers)
+    if mine and mine[0].interval is not None:
+        numbers = {"value": mine[0].value, "low": mine[0].interval.low, "high": mine[0].interval.high}
+        utility = Cell(with_interval(mine[0].value, mine[0].interval), numbers=numbers)
     rows = run.summaries[run.summaries.explainer == method]
     both = (rows.classifier == classifier) | (rows.other_classifier == classifier)
     twins = rows[(rows.classifier == classifier) & rows.other_classifier.isna()]
