@@ -68,7 +68,7 @@ def test_there_is_a_block_a_classifier_and_below_it_its_controls(run: SyntheticR
         "cheating": ["lime", "attention rollout"], "chance (cheating)": ["random map"],
     }  # fmt: skip
     assert [g.chance for g in table.groups] == [False, True, False, True]
-    assert table.name == "stability_1" and table.columns[UTILITY].small == "scoliosis R1"
+    assert table.name == "stability_1" and table.columns[UTILITY].small == "region scoliosis R1, derived"
     assert "null" in table.caption and run.key in table.caption
 
 
@@ -164,3 +164,17 @@ def test_all_faces_can_be_printed(run: SyntheticRun) -> None:
     assert "null 0.20; floor 0.95" in to_markdown(table) and "failed" in to_latex(table)
     assert "passed" in to_text(table) and "floor" in to_text(table) and ",0.95," in to_csv(table)
     assert max(map(len, to_text(table).splitlines())) <= 118
+
+
+def test_methods_beside_readers_stand_against_the_leave_one_out_references(run: SyntheticRun) -> None:
+    own = run.rows[run.rows.score_name == "auprc"]
+    region, known = own.region.iloc[0], own[own.region == own.region.iloc[0]]
+    parts = [
+        known.assign(reference=f"consensus:majority:without:{reader}", score=known.score / 2)
+        for reader in ("anna", "ben")
+    ]
+    made = replace(run, rows=pd.concat([run.rows, *parts], ignore_index=True))
+    table, before = table_of(made), table_of(run)
+    assert table.columns[UTILITY].small == f"region {region.replace('.', ' ')}, majority consensus, leave one out"
+    halved = line(table, "honest", "lime")[UTILITY].numbers["value"]
+    assert halved == pytest.approx(line(before, "honest", "lime")[UTILITY].numbers["value"] / 2)

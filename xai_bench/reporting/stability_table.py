@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from xai_bench.references import CEILING, HUMAN
-from xai_bench.reporting.estimates import Estimate, estimates
+from xai_bench.references import CEILING, HUMAN, LEAVE_ONE_OUT
+from xai_bench.reporting.estimates import Estimate, estimates, place_in_words
 from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, readable, with_interval
 from xai_bench.statistics import Interval
 
@@ -58,14 +58,16 @@ def _caption(run: Run) -> str:
 
 
 def _where(useful: Sequence[Estimate]) -> str:
-    return useful[0].score.region.replace(".", " ") if useful else "no region"
+    return place_in_words(useful[0].score.region, useful[0].score.reference) if useful else "no region"
 
 
 def _utility(run: Run) -> list[Estimate]:
-    """Estimates of the utility on the study's first region and reference."""
+    """Estimates of the utility on the study's first region: where readers stand beside, against the same references."""
     found = estimates(run, run.rows[run.rows.score_name == UTILITY], full=True)
-    places = [(e.score.region, e.score.reference) for e in found]
-    return [e for e, place in zip(found, places, strict=True) if place == places[0]]
+    mine = [e for e in found if e.score.region == found[0].score.region]
+    references = list(dict.fromkeys(e.score.reference for e in mine))
+    chosen = next((r for r in references if r.endswith(LEAVE_ONE_OUT)), references[0] if references else "")
+    return [e for e in mine if e.score.reference == chosen]
 
 
 def _line(run: Run, useful: Sequence[Estimate], classifier: str, method: str) -> tuple[Cell, ...]:
