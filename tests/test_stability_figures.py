@@ -159,3 +159,8 @@ def test_the_distribution_stands_beside_null_band_and_floor(null_figure: tuple[F
     lines = [set(line.get_xdata()) for line in axes.get_lines()]
     assert {rows["ssim_floor"].value} in lines
     assert f"{100 * rows['ssim_passes'].value:.0f}%" in [t.get_text() for t in axes.texts]
+
+
+def test_a_study_with_other_summaries_only_has_no_such_figure(run: SyntheticRun) -> None:
+    other = run.summaries.assign(summary="shuffled")
+    assert stability_figures(replace(run, summaries=other)) == {}  # type: ignore[arg-type]

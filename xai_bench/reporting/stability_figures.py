@@ -44,6 +44,8 @@ def stability_figures(run: Run) -> dict[str, Figure]:
         return {}
     controls = set(run.rows[run.rows.family == "control"].explainer)
     mine = run.summaries[(run.summaries.summary == STABILITY) & ~run.summaries.explainer.isin(controls)]
+    if mine.empty:
+        return {}
     rows = mine.assign(other=mine.other_classifier.fillna(""))
     figures = {"stability_pairs": pairs_figure(run, rows), "stability_null": null_figure(run, rows)}
     return {name: figure for name, figure in figures.items() if figure is not None}
