@@ -14,6 +14,7 @@ from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.classifiers.layers import channel_axis
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.protocols import Batch
+from xai_bench_explainers._gradients import check_differentiable, name_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class CAM:
     def target_layer(self, classifier: Classifier) -> nn.Module:
         """The module that is looked at."""
         if self.layer is None and classifier.cam_layer is None:
-            raise Unfit(f"{_name(self)} knows no layer of {classifier.architecture}; name one in its field `layer`.")
+            raise Unfit(f"{name_of(self)} knows no layer of {classifier.architecture}; name one in its field `layer`.")
         return classifier.layer(self.layer)
 
     def activation(self, classifier: Classifier, batch: Batch) -> Float[Tensor, "b c rows cols"]:
@@ -43,17 +44,10 @@ class CAM:
         self, classifier: Classifier, batch: Batch
     ) -> tuple[Float[Tensor, "b c rows cols"], Float[Tensor, "b c rows cols"]]:
         """The layer's output and the gradient of the targets' logits with respect to it."""
-        if not classifier.differentiable:
-            raise Unfit(
-                f"{_name(self)} needs gradients, and {classifier.architecture} has none; use a perturbation method."
-            )
+        check_differentiable(name_of(self), classifier)
         activation, gradient = layer_gradient(classifier, self.target_layer(classifier), batch)
         size = picture_size(batch)
         return to_grid(activation, size), to_grid(gradient, size)
-
-
-def _name(method: CAM) -> str:
-    return str(getattr(method, "xai_bench_name", type(method).__name__))
 
 
 def picture_size(batch: Batch) -> tuple[int, int]:

@@ -24,8 +24,7 @@ def explaining(method: object, classifier: Classifier) -> Iterator[Logits]:
     Raises Unfit for a classifier without gradients, or one whose logits have none with respect to the picture.
     """
     who = name_of(method)
-    if not classifier.differentiable:
-        raise Unfit(f"{who} needs gradients, and {classifier.architecture} has none; use a perturbation method.")
+    check_differentiable(who, classifier)
 
     def logits(images: Tensor) -> Tensor:
         found: Tensor = classifier(images)
@@ -38,6 +37,12 @@ def explaining(method: object, classifier: Classifier) -> Iterator[Logits]:
 
     with untouched(classifier), torch.enable_grad():
         yield logits
+
+
+def check_differentiable(who: str, classifier: Classifier) -> None:
+    """Raises Unfit for a classifier without gradients."""
+    if not classifier.differentiable:
+        raise Unfit(f"{who} needs gradients, and {classifier.architecture} has none; use a perturbation method.")
 
 
 def name_of(method: object) -> str:

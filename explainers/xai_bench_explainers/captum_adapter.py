@@ -19,6 +19,7 @@ from xai_bench.perturbation import grid
 from xai_bench.protocols import Batch, Saliency
 from xai_bench.registry import explainer
 from xai_bench_explainers._cam import CAM, channels_at, layer_output, picture_size, to_grid
+from xai_bench_explainers._gradients import check_differentiable
 from xai_bench_explainers._padding import each_picture
 from xai_bench_explainers._peer import peer
 
@@ -126,10 +127,8 @@ class Captum:
         return {**defaults, **self.arguments}
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        if self.needs_gradients and not classifier.differentiable:
-            raise Unfit(
-                f"{self.label} needs gradients, and {classifier.architecture} has none; use a perturbation method."
-            )
+        if self.needs_gradients:
+            check_differentiable(self.label, classifier)
         return each_picture(batch, lambda i: self._explain(classifier, batch, i))
 
     def _explain(self, classifier: Classifier, batch: Batch, i: int) -> Float[Tensor, "h w"]:

@@ -13,10 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.errors import BadInput, Unfit, did_you_mean
+from xai_bench.errors import BadInput, did_you_mean
 from xai_bench.protocols import Batch, Saliency
 from xai_bench.registry import explainer
 from xai_bench_explainers._cam import CAM, picture_size, to_grid
+from xai_bench_explainers._gradients import check_differentiable
 from xai_bench_explainers._padding import each_picture
 from xai_bench_explainers._peer import peer
 
@@ -69,10 +70,8 @@ class PytorchGradCAM:
         return self.method not in NO_GRADIENT
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        if self.needs_gradients and not classifier.differentiable:
-            raise Unfit(
-                f"{self.label} needs gradients, and {classifier.architecture} has none; use a perturbation method."
-            )
+        if self.needs_gradients:
+            check_differentiable(self.label, classifier)
         return each_picture(batch, lambda i: self._explain(classifier, batch, i))
 
     def _explain(self, classifier: Classifier, batch: Batch, i: int) -> Float[Tensor, "h w"]:
