@@ -39,7 +39,10 @@ def study(data: str, weights: str, twins: int) -> Study:
             Trained("shuffled labels", architecture, replace(training, patience=None), shuffled_labels=True),
         ),
         explainers=tuple({**e, "pictures": FILMS} for e in ({"name": "grad_cam"}, *SAMPLED, {"name": "edge_map"})),
-        metrics=({"name": "random_logit", "pictures": FILMS},),
+        metrics=(
+            {"name": "random_logit", "pictures": FILMS},
+            {"name": "cascading_randomization", "steps": 5, "pictures": 12},
+        ),
         reader=READER,
         batch_size=16,
         precision="auto",

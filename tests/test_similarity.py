@@ -10,7 +10,9 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from xai_bench import similarity as module
-from xai_bench.similarity import SCORES, all_pairs, similarity, spearman, ssim, top_k_iou
+from xai_bench import ssim as ssim_module
+from xai_bench.similarity import SCORES, all_pairs, similarity, spearman, top_k_iou
+from xai_bench.ssim import ssim
 
 
 def noise(seed: int, *shape: int) -> Tensor:
@@ -89,8 +91,9 @@ def test_how_much_is_held_at_once_changes_no_number(
     content[2:, :, :3] = False
     first, second = (torch.randint(0, 20, (40,), generator=torch.Generator().manual_seed(n)) for n in (0, 1))
     whole = similarity(maps, content, first, second, span=2.0)
-    for name, value in (("HELD", held), ("MOST", most), ("BLOCK", block)):
-        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "HELD", held)
+    monkeypatch.setattr(module, "MOST", most)
+    monkeypatch.setattr(ssim_module, "BLOCK", block)
     assert torch.allclose(similarity(maps, content, first, second, span=2.0), whole, rtol=0, atol=1e-12)
 
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xai_bench.protocols import Saliency
-from xai_bench.similarity import Ranks, spearman, ssim, top_k_iou
+from xai_bench.similarity import Ranks, spearman, top_k_iou
+from xai_bench.ssim import ssim
 
 __all__ = ["constant", "invalid", "positive_part", "ranks", "spearman", "ssim", "to_grid", "top_k_iou", "upsample"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from xai_bench.statistics import FEW_TWINS, Array, Interval, twins_interval
 
 if TYPE_CHECKING:
     from xai_bench.run import Run
+
+T = TypeVar("T")
 
 WIDTH = 5  # score columns that fit a terminal of 110 characters
 UNKNOWN = ScoreInfo(better=None)
@@ -78,15 +80,27 @@ class Estimate:
         return int(self.patients.nunique())
 
 
+def once(run: Run, name: str, make: Callable[[], T]) -> T:
+    """What is made of a run only once, however many tables and pages ask for it; `name` says what."""
+    made = vars(run).setdefault("_made", {})
+    if name not in made:
+        made[name] = make()
+    found: T = made[name]
+    return found
+
+
 def estimates(run: Run, rows: pd.DataFrame | None = None, *, full: bool = False) -> list[Estimate]:
     """Every cell's estimate, in the study's order, of `rows` or of all rows: headline scores or, if `full`, all."""
-    chosen = run.rows if rows is None else rows
+    found = once(run, "estimates", lambda: _estimates(run, run.rows)) if rows is None else _estimates(run, rows)
+    if full:
+        return found
+    wanted = {key for key, info in run.score_info.items() if info.headline}
+    return [e for e in found if not wanted or (e.score.metric, e.score.name) in wanted]
+
+
+def _estimates(run: Run, chosen: pd.DataFrame) -> list[Estimate]:
     shuffled = chosen.reference.fillna("").str.startswith(PREFIX)  # they have tables of their own
     chosen = leave_one_out_together(chosen[(chosen.picture != "") & ~shuffled])
-    wanted = {key for key, info in run.score_info.items() if info.headline}
-    if not full and wanted:
-        headline = [key in wanted for key in zip(chosen.metric, chosen.score_name, strict=True)]
-        chosen = chosen[np.array(headline, bool)]
     keys = ["classifier", "explainer", "metric", "score_name", "region", "reference"]
     heads = chosen[[*keys, "family"]].fillna("")
     known, values = families(run), _Values.of(chosen)
@@ -97,12 +111,6 @@ def estimates(run: Run, rows: pd.DataFrame | None = None, *, full: bool = False)
         info = run.score_info.get((score.metric, score.name), UNKNOWN)
         found.append(_estimate(head, score, info, values, places))
     return found
-
-
-def headlines(run: Run, found: Sequence[Estimate]) -> list[Estimate]:
-    """The headline scores among all: what `estimates` gives unless `full`."""
-    wanted = {key for key, info in run.score_info.items() if info.headline}
-    return [e for e in found if not wanted or (e.score.metric, e.score.name) in wanted]
 
 
 def families(run: Run) -> dict[str, str]:

@@ -96,7 +96,8 @@ def readable(name: str) -> str:
     ('grad cam', 'IoU matched')
     """
     words = name.replace("_", " ")
-    return re.sub(r"\b(iou|ssim|srg|auprc)\b", lambda m: {"iou": "IoU"}.get(m[0], m[0].upper()), words)
+    mixed = {"iou": "IoU", "mege": "MeGe", "reco": "ReCo"}
+    return re.sub(r"\b(iou|mege|reco|ssim|srg|auprc|auroc)\b", lambda m: mixed.get(m[0], m[0].upper()), words)
 
 
 def together(pairs: Iterable[tuple[str, str]]) -> str:

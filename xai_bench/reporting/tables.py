@@ -17,7 +17,7 @@ from xai_bench.reporting.estimates import (
     estimates,
     families,
     family_rank,
-    headlines,
+    once,
     short_groups,
     titles,
     usual_n,
@@ -39,19 +39,25 @@ def run_tables(run: Run, *, full: bool = False) -> list[Table]:
 
     Comparisons are always those of the headline scores: the family of tests is the same wherever it is printed.
     """
-    every = estimates(run, full=full)
-    found = headlines(run, every)
-    tables = [*classifier_tables(run, full=full), *short_tables(run, found)]
+    found = estimates(run)
+    tables = [
+        *once(run, f"classifier tables, full: {full}", lambda: classifier_tables(run, full=full)),
+        *short_tables(run, found),
+    ]
     if full:
-        tables += family_tables(run, {"": every, **_slices(run)})
-    last = [*mode_tables(run), cost_table(run), left_out_table(run)]
+        tables += family_tables(run, {"": estimates(run, full=True), **_slices(run)})
+    return [*tables, *once(run, "tables after the scores", lambda: _after_the_scores(run, found))]
+
+
+def _after_the_scores(run: Run, found: Sequence[Estimate]) -> list[Table]:
     return [
-        *tables,
         *comparison_tables(run, found),
         *ceiling_tables(run),
         *stability_tables(run),
         *summary_tables(run),
-        *last,
+        *mode_tables(run),
+        cost_table(run),
+        left_out_table(run),
     ]
 
 
