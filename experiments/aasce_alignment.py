@@ -36,7 +36,7 @@ from xai_bench.study import Study, Trained
 # Letterboxed at about 224 x 224 pixels' cost: stretching a film of 900 x 2370 to a square bends every Cobb angle.
 READER = Input(Resize(352, 144, "letterbox"), Intensity("percentile", 0.5, 99.5))
 REGIMES = {
-    "from scratch": Training("random_init", epochs=30, learning_rate=1e-3, batch_size=16, class_weights=True,
+    "from scratch": Training("random_init", epochs=12, learning_rate=1e-3, batch_size=16, class_weights=True,
                              precision="bfloat16", augment=Augment()),
     "features": Training("feature_extraction", epochs=60, learning_rate=3e-3, class_weights=True, patience=10),
     "fine-tuned": Training("fine_tuning", epochs=12, learning_rate=5e-4, class_weights=True, precision="bfloat16",
@@ -44,7 +44,7 @@ REGIMES = {
 }  # fmt: skip
 VIT = {"name": "timm", "model": "vit_tiny_patch16_224"}  # no pretrained weights are at hand for it: from scratch
 VIT_TRAINING = Training(
-    "random_init", epochs=40, learning_rate=3e-4, batch_size=16, class_weights=True, precision="bfloat16",
+    "random_init", epochs=15, learning_rate=3e-4, batch_size=16, class_weights=True, precision="bfloat16",
     augment=Augment(),
 )  # fmt: skip
 SUBSET = 16
