@@ -84,6 +84,17 @@ def test_timm_models_come_with_their_own_normalization() -> None:
     assert TimmModel("vit_tiny_patch16_224").build(HEADS, READER, 0).std.flatten().tolist() == [0.5, 0.5, 0.5]
 
 
+def test_options_go_to_timm_and_those_of_the_study_are_refused() -> None:
+    plain = TimmModel("resnet18").build(HEADS, READER, 0)
+    gated = TimmModel("resnet18", options={"block_args": {"attn_layer": "cbam"}}).build(HEADS, READER, 0)
+    kinds = [{type(m).__name__ for m in c.modules()} for c in (plain, gated)]
+    assert "SpatialAttn" in kinds[1] - kinds[0]
+    with pytest.raises(BadInput, match="option 'num_classes' is set by"):
+        TimmModel("resnet18", options={"num_classes": 5})
+    with pytest.raises(BadInput, match=r"resnet18 cannot be made .*no_such_thing"):
+        TimmModel("resnet18", options={"no_such_thing": 1}).build(HEADS, READER, 0)
+
+
 class Payload:
     """Would run code when unpickled."""
 

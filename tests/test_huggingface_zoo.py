@@ -212,3 +212,10 @@ def test_unfolding_is_undone(kind: str) -> None:
         block(numbers)
     told, seen = found[0]
     assert torch.equal(told.cells + 1, (seen[0, 0] if kind == "mobilevitv2" else seen[..., 0]).long())
+
+
+def test_cam_methods_look_before_the_last_attention(tmp_path: Path) -> None:
+    classifier = made(tmp_path, "vit")
+    assert classifier.cam_layer is not None
+    assert classifier.cam_layer.endswith("layers.1.layernorm_before")
+    assert build("explainer", "grad_cam")(classifier, tiny_batch(classifier)).shape[1:] == (4, 6)

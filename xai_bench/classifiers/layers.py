@@ -24,10 +24,9 @@ class Call(NamedTuple):
 
 
 def is_attention(module: nn.Module) -> bool:
-    """True for torch's multi-head attention and for timm's (which has heads and a dropout on the weights)."""
-    return isinstance(module, nn.MultiheadAttention) or (
-        hasattr(module, "num_heads") and isinstance(getattr(module, "attn_drop", None), nn.Module)
-    )
+    """True for the multi-head attention of torch, timm (heads, a dropout on the weights) and Hugging Face."""
+    timms = hasattr(module, "num_heads") and isinstance(getattr(module, "attn_drop", None), nn.Module)
+    return isinstance(module, nn.MultiheadAttention) or timms or hasattr(module, "num_attention_heads")
 
 
 def find_cam_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -16,13 +16,17 @@ from xai_bench.inputs import Input
 from xai_bench.registry import classifier
 from xai_bench.samples import Head
 
+OURS = {"pretrained", "num_classes", "in_chans", "img_size", "checkpoint_path"}
+"""What the classifier itself tells timm."""
+
 
 @classifier("timm")
 @dataclass(frozen=True)
 class TimmModel:
     """A timm model; `weights` is none, default (timm's own, downloaded) or a path to a .pth or .safetensors file.
 
-    `mean` and `std` are what the weights expect: by default what timm says of the model, else ImageNet's.
+    `mean` and `std` are what the weights expect: by default what timm says of the model, else ImageNet's. `options` go
+    to timm's `create_model`: `{block_args = {attn_layer = "cbam"}}` puts CBAM into a ResNet.
     """
 
     model: str
@@ -30,12 +34,15 @@ class TimmModel:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     cam_layer: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         import timm
 
         if not timm.is_model(self.model):
             raise UnknownName(f"timm has no model {self.model!r}.{did_you_mean(self.model, timm.list_models())}")
+        for name in OURS & set(self.options):
+            raise BadInput(f"timm: option {name!r} is set by the study's dataset, reader or weights; leave it out.")
 
     def bare(self) -> TimmModel:
         """The same structure without trained weights."""
@@ -60,7 +67,7 @@ class TimmModel:
         import timm
 
         size = (reader.resize.height, reader.resize.width)
-        options: dict[str, Any] = {"img_size": size} if fixed_size else {}
+        options = {**({"img_size": size} if fixed_size else {}), **self.options}
         try:
             made: nn.Module = timm.create_model(
                 self.model, pretrained=self.weights == "default", num_classes=outputs, in_chans=3, **options
