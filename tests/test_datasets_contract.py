@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from annotated_cases import finish, project_of
 from PIL import Image
 
 from xai_bench.registry import DATASETS
@@ -35,7 +36,20 @@ def aasce(request):
     return {"path": str(request.getfixturevalue("aasce_folder"))}
 
 
-FIELDS = {"image_folder": image_folder, "phantom": phantom, "aasce": aasce}
+def drawn(request):
+    """A phantom whose first four test films two readers have read, one of them not all."""
+    films = build("dataset", {"name": "phantom", **phantom(request)})
+    folder = request.getfixturevalue("tmp_path") / "annotations"
+    database = project_of(folder, [s.read_image() for s in films.samples("test")[:4]], ["anna", "ben"])
+    for film in range(1, 5):
+        for who in ("anna", "ben")[: 2 if film < 4 else 1]:
+            mask = np.zeros((64, 52), bool)
+            mask[10:20, 8 + film : 20] = True
+            finish(database, film, who, {"column": [mask], "apex": [] if film == 2 else [mask & (np.arange(52) > 14)]})
+    return {"films": {"name": "phantom", **phantom(request)}, "project": str(folder)}
+
+
+FIELDS = {"image_folder": image_folder, "phantom": phantom, "aasce": aasce, "drawn": drawn}
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -15,12 +15,12 @@ from xai_bench.geometry import (
     end_tilts,
     meyerding,
     odd_corners,
-    polygon_mask,
     scoliosis_regions,
     slip,
     spondylolisthesis_regions,
     vertebra_tilt,
 )
+from xai_bench.polygons import polygon_mask
 
 BOX = np.array([[-20, -10], [20, -10], [-20, 10], [20, 10]], dtype=float)
 ANTERIOR_LEFT_BODY = np.array([[100, 200], [140, 200], [100, 230], [140, 230]], dtype=float)
@@ -191,43 +191,6 @@ def test_meyerding_grades_end_at_their_upper_limits():
         5,
     ]
     assert meyerding(3, min_slip=2) == 1
-
-
-@settings(max_examples=60)
-@given(st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=6))
-def test_a_pixel_belongs_to_a_polygon_if_its_center_does(points):
-    xy = np.array(points) + 1e-3 * np.arange(2 * len(points)).reshape(-1, 2)
-    rows, columns = np.mgrid[:18, :21] + 0.5
-    centers = np.stack([columns.ravel(), rows.ravel()], 1)
-    certain = _distance_to_outline(centers, xy) > 1e-6
-    expected = _crossings(centers, xy) % 2 == 1
-    assert (polygon_mask(xy, (18, 21)).ravel() == expected)[certain].all()
-
-
-def _crossings(centers, xy):
-    """How often a ray to the right of each center crosses the outline."""
-    count = np.zeros(len(centers), dtype=int)
-    for (x0, y0), (x1, y1) in zip(xy, np.roll(xy, -1, axis=0), strict=True):
-        spans = (y0 > centers[:, 1]) != (y1 > centers[:, 1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            x = x0 + (centers[:, 1] - y0) / (y1 - y0) * (x1 - x0)
-        count += spans & (centers[:, 0] < x)
-    return count
-
-
-def _distance_to_outline(centers, xy):
-    best = np.full(len(centers), np.inf)
-    for a, b in zip(xy, np.roll(xy, -1, axis=0), strict=True):
-        t = np.clip(((centers - a) @ (b - a)) / ((b - a) @ (b - a)), 0, 1)
-        best = np.minimum(best, np.linalg.norm(centers - a - t[:, None] * (b - a), axis=1))
-    return best
-
-
-def test_a_polygon_on_the_grid_has_its_exact_area_and_what_is_outside_the_frame_is_cut():
-    square = np.array([[3, 5], [13, 5], [13, 25], [3, 25]], dtype=float)
-    assert polygon_mask(square, (30, 30)).sum() == 200
-    assert polygon_mask(square - [8, 0], (10, 30)).sum() == 5 * 5
-    assert polygon_mask(square + 100, (30, 30)).sum() == 0
 
 
 def test_a_chain_is_the_outline_of_left_edges_down_and_right_edges_up():

@@ -6,7 +6,7 @@ The five names that a script needs are here; they are imported when first used, 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xai_bench import _torchvision_ops as _torchvision_ops  # first: torchvision may not import without it
+from xai_bench import _torchvision_ops as _torchvision_ops  # torchvision may not import without it
 
 if TYPE_CHECKING:
     from xai_bench.benchmark import evaluate

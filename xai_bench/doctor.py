@@ -26,7 +26,7 @@ def findings() -> list[str]:
     lines.append(f"bfloat16 on this processor: {BFLOAT16[bfloat16_unit()]}")
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         lines.append("no C++ compiler was found: `compile = true` needs one on a CPU, such as g++")
-    if _torchvision_ops.STUBBED:
+    if _torchvision_ops.declare_missing():
         lines.append(
             "torchvision: its compiled operators do not fit this torch; models and transforms work, "
             "detection operators do not"

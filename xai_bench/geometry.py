@@ -188,19 +188,6 @@ def meyerding(slip_percent: float, min_slip: float = 5.0) -> int:
 # --- regions --------------------------------------------------------------------------------------------------------
 
 
-def polygon_mask(xy: Float[np.ndarray, "points 2"], shape: tuple[int, int]) -> Mask:
-    """Pixels of a picture of `shape` (height, width) whose centers lie in a polygon of (x, y) points.
-
-    Clipped to the frame. A center exactly on the outline is inside.
-
-    >>> polygon_mask(np.array([[1, 0], [3, 0], [3, 1], [1, 1]], dtype=float), (2, 4)).astype(int).tolist()
-    [[0, 1, 1, 0], [0, 0, 0, 0]]
-    """
-    mask: Mask = np.zeros(shape, dtype=np.bool_)
-    mask[polygon(xy[:, 1] - 0.5, xy[:, 0] - 0.5, shape)] = True
-    return mask
-
-
 def capsule_mask(
     start: Float[np.ndarray, "2"], end: Float[np.ndarray, "2"], radius: float, shape: tuple[int, int]
 ) -> Mask:
