@@ -20,9 +20,9 @@ import uvicorn
 from numpy.typing import NDArray
 from playwright.sync_api import Page, sync_playwright
 from skimage import measure
-from xai_bench_annotations.app import create_app
 from xai_bench_annotations.demo import make_demo
 from xai_bench_annotations.demo_films import DATASET
+from xai_bench_annotations.server.app import create_app
 
 from xai_bench.samples import RegionKey, Sample
 from xai_bench.spec import build

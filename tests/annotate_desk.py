@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from xai_bench_annotations.app import create_app
-from xai_bench_annotations.auth import new_invite
-from xai_bench_annotations.database import Database
-from xai_bench_annotations.pixels import film_of
-from xai_bench_annotations.projects import add_image, add_project
-from xai_bench_annotations.protocol import assign
-from xai_bench_annotations.readers import add_reader
-from xai_bench_annotations.shapes import NewProject
-from xai_bench_annotations.tables import Project
+from xai_bench_annotations.films.pixels import film_of
+from xai_bench_annotations.server.app import create_app
+from xai_bench_annotations.server.auth import new_invite
+from xai_bench_annotations.server.database import Database
+from xai_bench_annotations.server.projects import add_image, add_project
+from xai_bench_annotations.server.protocol import assign
+from xai_bench_annotations.server.readers import add_reader
+from xai_bench_annotations.server.shapes import NewProject
+from xai_bench_annotations.server.tables import Project
 
 HEIGHT, WIDTH = 24, 16
 SQUARE = {"kind": "polygon", "exterior": [[2, 2], [8, 2], [8, 9], [2, 9]], "holes": []}
@@ -56,7 +56,7 @@ def fill(database: Database, films: int, repeats: float) -> str:
 
 def invite_for(database: Database, name: str) -> str:
     """A one-time invite."""
-    from xai_bench_annotations.readers import reader_named
+    from xai_bench_annotations.server.readers import reader_named
 
     with database.writing() as session:
         reader = reader_named(session, name)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
-from xai_bench_annotations.database import Database, open_database
 from xai_bench_annotations.drawings import SPINE, LabelSchema
-from xai_bench_annotations.films import add_pixels
-from xai_bench_annotations.projects import add_project
-from xai_bench_annotations.protocol import assign
-from xai_bench_annotations.raster import brush_of
-from xai_bench_annotations.readers import add_reader
-from xai_bench_annotations.shapes import NewProject
-from xai_bench_annotations.tables import Annotation, Assignment, Image, Project, Reader, new_id
+from xai_bench_annotations.films.raster import brush_of
+from xai_bench_annotations.films.store import add_pixels
+from xai_bench_annotations.server.database import Database, open_database
+from xai_bench_annotations.server.projects import add_project
+from xai_bench_annotations.server.protocol import assign
+from xai_bench_annotations.server.readers import add_reader
+from xai_bench_annotations.server.shapes import NewProject
+from xai_bench_annotations.server.tables import Annotation, Assignment, Image, Project, Reader, new_id
 
 Said = Mapping[str, Sequence[Any]]
 """Label -> geometries (masks, or geometries as JSON); none: there is nothing to mark."""

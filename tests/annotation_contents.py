@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from xai_bench_annotations.drawings import LabelSchema
+from xai_bench_annotations.films.raster import brush_of
 from xai_bench_annotations.formats.content import Content, FilmRecord
-from xai_bench_annotations.raster import brush_of
 
 SHAPE = (8, 9)
 AREA = ["polygon", "freehand", "rectangle", "mask"]

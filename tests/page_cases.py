@@ -25,11 +25,11 @@ if CHROMIUM is None:
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives the browser")
 pytest.importorskip("fastapi", reason="needs the annotation server")
 import uvicorn  # noqa: E402 - only where it is installed
-from xai_bench_annotations import projects, protocol, readers  # noqa: E402 - as above
-from xai_bench_annotations.app import create_app  # noqa: E402 - as above
 from xai_bench_annotations.drawings import SPINE, LabelSchema  # noqa: E402 - as above
-from xai_bench_annotations.pixels import film_of  # noqa: E402 - as above
-from xai_bench_annotations.shapes import NewProject  # noqa: E402 - as above
+from xai_bench_annotations.films.pixels import film_of  # noqa: E402 - as above
+from xai_bench_annotations.server import projects, protocol, readers  # noqa: E402 - as above
+from xai_bench_annotations.server.app import create_app  # noqa: E402 - as above
+from xai_bench_annotations.server.shapes import NewProject  # noqa: E402 - as above
 
 
 def film(height: int, width: int, seed: int = 0) -> NDArray[np.uint16]:

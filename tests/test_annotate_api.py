@@ -9,10 +9,10 @@ import pytest
 from annotate_desk import HEIGHT, WIDTH, Desk, logged_in
 from PIL import Image as Picture
 from xai_bench_annotations.drawings import SPINE
-from xai_bench_annotations.films import film_path, read_pixels
-from xai_bench_annotations.security import BINARY
-from xai_bench_annotations.tables import Image
-from xai_bench_annotations.thumbnails import thumbnail
+from xai_bench_annotations.films.store import film_path, read_pixels
+from xai_bench_annotations.films.thumbnails import thumbnail
+from xai_bench_annotations.server.security import BINARY
+from xai_bench_annotations.server.tables import Image
 
 import xai_bench
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from annotate_desk import Desk, new_id
-from xai_bench_annotations.audit import START, Verdict, verify
-from xai_bench_annotations.database import Database, open_database
-from xai_bench_annotations.tables import Event
+from xai_bench_annotations.server.audit import START, Verdict, verify
+from xai_bench_annotations.server.database import Database, open_database
+from xai_bench_annotations.server.tables import Event
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 from annotate_desk import Desk, invite_for, logged_in, new_client
 from argon2 import PasswordHasher
 from starlette.testclient import TestClient
-from xai_bench_annotations import auth
-from xai_bench_annotations.auth import Passwords, digest, new_invite, new_token, set_password
-from xai_bench_annotations.readers import add_reader, admin_invite, deactivate, invite, reader_named
-from xai_bench_annotations.refusals import Refusal
-from xai_bench_annotations.secret import folder_secret
-from xai_bench_annotations.tables import Credential, Login, Reader, now
-from xai_bench_annotations.throttle import OF_ADDRESS, OF_NAME, Throttle
+from xai_bench_annotations.server import auth
+from xai_bench_annotations.server.auth import Passwords, digest, new_invite, new_token, set_password
+from xai_bench_annotations.server.readers import add_reader, admin_invite, deactivate, invite, reader_named
+from xai_bench_annotations.server.refusals import Refusal
+from xai_bench_annotations.server.secret import folder_secret
+from xai_bench_annotations.server.tables import Credential, Login, Reader, now
+from xai_bench_annotations.server.throttle import OF_ADDRESS, OF_NAME, Throttle
 
 from xai_bench.errors import BadInput
 
@@ -254,7 +254,7 @@ def test_success_takes_attempts_back() -> None:
 
 
 def test_the_throttle_keeps_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai_bench_annotations.throttle.MANY", 10)
+    monkeypatch.setattr("xai_bench_annotations.server.throttle.MANY", 10)
     clock = [0.0]
     throttle = Throttle(lambda: clock[0])
     for n in range(100):
@@ -277,7 +277,7 @@ def test_a_name_is_given_once_and_admin_to_admins_only(desk: Desk) -> None:
 
 
 def test_the_server_s_first_link_is_for_an_admin_made_or_found(tmp_path: Path) -> None:
-    from xai_bench_annotations.database import open_database
+    from xai_bench_annotations.server.database import open_database
 
     database = open_database(tmp_path, create=True)
     for _ in range(2):

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from annotate_desk import SQUARE, Desk, new_id
-from xai_bench_annotations.protocol import read_images, waited_for
-from xai_bench_annotations.readers import deactivate, reader_named
-from xai_bench_annotations.tables import Project
+from xai_bench_annotations.server.protocol import read_images, waited_for
+from xai_bench_annotations.server.readers import deactivate, reader_named
+from xai_bench_annotations.server.tables import Project
 
 API = "/api/v1"
 ADMINS_ONLY = {
@@ -32,7 +32,7 @@ def bens(desk: Desk) -> dict[str, str]:
     made = desk.chief.post(f"{API}/projects", json={"name": "ben's own"}).json()["id"]
     film = desk.database
     with film.writing() as session:
-        from xai_bench_annotations.tables import Image
+        from xai_bench_annotations.server.tables import Image
 
         project = session.get_one(Project, made)
         first = session.query(Image).filter_by(project_id=desk.project).first()

@@ -10,10 +10,10 @@ import pytest
 from annotate_desk import Desk, logged_in
 from PIL import Image as Picture
 from typer.testing import CliRunner
-from xai_bench_annotations.app import create_app
 from xai_bench_annotations.cli import app
-from xai_bench_annotations.database import open_database
-from xai_bench_annotations.tables import Image, Project
+from xai_bench_annotations.server.app import create_app
+from xai_bench_annotations.server.database import open_database
+from xai_bench_annotations.server.tables import Image, Project
 
 from xai_bench.errors import XaiBenchError
 
@@ -87,7 +87,7 @@ def test_films_that_cannot_be_used_are_named_and_the_others_added(
 
 
 def test_the_films_of_a_study_s_dataset(folder: Path, tmp_path: Path) -> None:
-    from xai_bench_annotations.films import film_digest
+    from xai_bench_annotations.films.store import film_digest
 
     from xai_bench.study import Study
 
@@ -160,7 +160,7 @@ def test_labels_from_a_file(folder: Path, tmp_path: Path) -> None:
 
 def test_serving_passes_everything_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("xai_bench_annotations.serve.serve", lambda *given: seen.append(given))
+    monkeypatch.setattr("xai_bench_annotations.server.serve.serve", lambda *given: seen.append(given))
     call("--folder", folder, "--port", "9000", "--name", "a.example", "--name", "b.example", "--behind-proxy")
     where, address, _, before = seen[0]
     assert where == folder and (address.port, address.names, address.behind_proxy) == (

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotated_cases import assignment_of, film_number, finish, image_of, project_id, project_of
-from xai_bench_annotations.comparing import agreement
-from xai_bench_annotations.database import Database
 from xai_bench_annotations.drawings import Label, LabelSchema
-from xai_bench_annotations.estimates import alpha, kappa, limits_of_agreement
-from xai_bench_annotations.measuring import (
+from xai_bench_annotations.results.comparing import agreement
+from xai_bench_annotations.results.estimates import alpha, kappa, limits_of_agreement
+from xai_bench_annotations.results.measuring import (
     ALONE,
     FEW,
     NO_SPACING,
@@ -21,9 +20,10 @@ from xai_bench_annotations.measuring import (
     Observation,
     observations,
 )
-from xai_bench_annotations.readings import Film, film_of, films_of, find_image
-from xai_bench_annotations.refusals import Refusal
-from xai_bench_annotations.tables import Assignment, Reader
+from xai_bench_annotations.results.readings import Film, film_of, films_of, find_image
+from xai_bench_annotations.server.database import Database
+from xai_bench_annotations.server.refusals import Refusal
+from xai_bench_annotations.server.tables import Assignment, Reader
 
 from xai_bench.agreement import (
     BOTH_EMPTY,
@@ -262,7 +262,7 @@ def test_several_angles_are_paired_from_top_to_bottom(tmp_path: Path) -> None:
 @pytest.mark.parametrize("turn", [0, 35, 90, 170])
 def test_a_cobb_angle_does_not_turn_with_the_film_or_its_lines(turn: float) -> None:
     from xai_bench_annotations.drawings import Cobb
-    from xai_bench_annotations.readings import cobb_degrees
+    from xai_bench_annotations.results.readings import cobb_degrees
 
     way = np.radians([turn, turn + 50])
     ends = [[(0.0, 0.0), (float(np.cos(w)), float(np.sin(w)))] for w in way]

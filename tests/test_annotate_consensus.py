@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from annotated_cases import film_number, finish, image_of, project_of
 from sqlalchemy.orm import Session
-from xai_bench_annotations.database import Database
 from xai_bench_annotations.drawings import Brush, Label, LabelSchema
-from xai_bench_annotations.raster import decode_runs, mask_of
-from xai_bench_annotations.refusals import Refusal
-from xai_bench_annotations.results import ALL_METHODS, agree, consensus_of, keep
-from xai_bench_annotations.tables import Consensus
+from xai_bench_annotations.films.raster import decode_runs, mask_of
+from xai_bench_annotations.results.consensus import ALL_METHODS, agree, consensus_of, keep
+from xai_bench_annotations.server.database import Database
+from xai_bench_annotations.server.refusals import Refusal
+from xai_bench_annotations.server.tables import Consensus
 
 from xai_bench.agreement import reader_rates
 from xai_bench.consensus import METHODS, soft_mean

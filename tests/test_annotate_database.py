@@ -10,9 +10,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DatabaseError, IntegrityError
-from xai_bench_annotations.audit import record
-from xai_bench_annotations.database import FILE, Database, open_database
-from xai_bench_annotations.tables import Assignment, Base, Consensus, Event, Image, Project
+from xai_bench_annotations.server.audit import record
+from xai_bench_annotations.server.database import FILE, Database, open_database
+from xai_bench_annotations.server.tables import Assignment, Base, Consensus, Event, Image, Project
 
 from xai_bench.errors import BadInput
 

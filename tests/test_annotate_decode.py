@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from dicom_cases import NAME, dicom, ramp
 from PIL import Image
-from xai_bench_annotations import child, decode
-from xai_bench_annotations.pixels import film_digest
+from xai_bench_annotations.films import child, decode
+from xai_bench_annotations.films.pixels import film_digest
 
 from xai_bench.errors import BadInput
 from xai_bench.images import read_image
@@ -148,7 +148,7 @@ def _instead(command):
 def test_the_process_has_little_memory_time_and_nothing_to_write(monkeypatch):
     code = """
 import json, resource
-from xai_bench_annotations import child
+from xai_bench_annotations.films import child
 child.limit()
 names = ["RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_CORE"]
 print(json.dumps({n: resource.getrlimit(getattr(resource, n)) for n in names}))

@@ -8,12 +8,12 @@ from annotated_cases import finish
 from PIL import Image
 from test_cli import call
 from xai_bench_annotations import demo, demo_films
-from xai_bench_annotations.auth import credential_of
-from xai_bench_annotations.database import Database, open_database
-from xai_bench_annotations.pixels import film_digest, film_of
-from xai_bench_annotations.results_commands import agreement_command, consensus_command
-from xai_bench_annotations.tables import Assignment, Consensus, Project
-from xai_bench_annotations.tables import Image as FilmRow
+from xai_bench_annotations.films.pixels import film_digest, film_of
+from xai_bench_annotations.results.commands import agreement_command, consensus_command
+from xai_bench_annotations.server.auth import credential_of
+from xai_bench_annotations.server.database import Database, open_database
+from xai_bench_annotations.server.tables import Assignment, Consensus, Project
+from xai_bench_annotations.server.tables import Image as FilmRow
 
 from xai_bench.errors import BadInput
 from xai_bench.spec import build

@@ -8,8 +8,8 @@ from dicom_cases import GONE, NAME, dicom, ramp
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
-from xai_bench_annotations.dicom import ALLOWED, read_dicom
-from xai_bench_annotations.pixels import film_digest
+from xai_bench_annotations.films.dicom import ALLOWED, read_dicom
+from xai_bench_annotations.films.pixels import film_digest
 
 from xai_bench.errors import BadInput
 
@@ -160,7 +160,7 @@ def test_deflated_and_unknown_syntaxes_are_refused_before_they_are_read(read):
 
 
 def test_a_syntax_that_needs_the_extra_names_it(read, monkeypatch):
-    from xai_bench_annotations import dicom as module
+    from xai_bench_annotations.films import dicom as module
 
     class Missing:
         is_available = False

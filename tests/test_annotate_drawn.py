@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from annotated_cases import finish, project_of
 from test_cli import call
-from xai_bench_annotations.database import Database
 from xai_bench_annotations.drawn import Drawn
-from xai_bench_annotations.read_project import read_project
+from xai_bench_annotations.results.read_project import read_project
+from xai_bench_annotations.server.database import Database
 
 from xai_bench.datasets.phantom import Films, Phantom
 from xai_bench.drawn_study import drawn_study
@@ -77,7 +77,7 @@ def test_only_finished_first_readings_count(tmp_path: Path) -> None:
     database = read_by(tmp_path, "anna", films=6, repeats=0.5)
     before = read_project(str(tmp_path)).revision
     mask = np.ones((64, 52), bool)
-    from xai_bench_annotations.tables import Assignment
+    from xai_bench_annotations.server.tables import Assignment
 
     with database.reading() as session:
         again = next(a.image.number for a in session.query(Assignment) if a.read == 2)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as Picture
 from typer.testing import CliRunner
-from xai_bench_annotations.api.projects import _add_film
 from xai_bench_annotations.cli import app
-from xai_bench_annotations.database import open_database
-from xai_bench_annotations.films import AlreadyThere, add_film, add_pixels, film_digest, film_path, read_pixels
-from xai_bench_annotations.pixels import as_gray, film_of
-from xai_bench_annotations.tables import Image, Project
+from xai_bench_annotations.films.pixels import as_gray, film_of
+from xai_bench_annotations.films.store import AlreadyThere, add_film, add_pixels, film_digest, film_path, read_pixels
+from xai_bench_annotations.server.api.projects import _add_film
+from xai_bench_annotations.server.database import open_database
+from xai_bench_annotations.server.tables import Image, Project
 
 from xai_bench.errors import BadInput
 from xai_bench.images import read_image

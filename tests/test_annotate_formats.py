@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from xai_bench_annotations.drawings import AREAS
+from xai_bench_annotations.films.raster import mask_of
 from xai_bench_annotations.formats import coco, native, png
 from xai_bench_annotations.formats.archive import pack, unpacked
 from xai_bench_annotations.formats.content import Content
-from xai_bench_annotations.raster import mask_of
 
 from xai_bench.datasets.image_folder import ImageFolder
 from xai_bench.errors import BadInput
@@ -217,7 +217,7 @@ def drawn(state="done", nothing=("column",), read=1):
 
 def test_png_masks_are_reference_regions_of_an_image_folder(tmp_path):
     from PIL import Image
-    from xai_bench_annotations.pixels import film_digest
+    from xai_bench_annotations.films.pixels import film_digest
 
     for number, label in enumerate(["Normal", "Scoliosis"]):
         (tmp_path / label).mkdir()

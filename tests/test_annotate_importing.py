@@ -8,19 +8,19 @@ import typer
 from annotation_contents import LABELS, SHAPE, contents
 from hypothesis import HealthCheck, given, settings
 from typer.testing import CliRunner
-from xai_bench_annotations.audit import verify
-from xai_bench_annotations.database import Database, open_database
-from xai_bench_annotations.films import add_pixels
+from xai_bench_annotations.films.store import add_pixels
 from xai_bench_annotations.formats.archive import unpacked
 from xai_bench_annotations.formats.commands import export_command, import_command
 from xai_bench_annotations.formats.content import Content, Found, collect
 from xai_bench_annotations.formats.exchange import export_project, import_project
 from xai_bench_annotations.formats.importing import apply
-from xai_bench_annotations.projects import add_project
-from xai_bench_annotations.protocol import assign
-from xai_bench_annotations.readers import add_reader
-from xai_bench_annotations.shapes import NewProject
-from xai_bench_annotations.tables import Annotation, Assignment, Event, Project
+from xai_bench_annotations.server.audit import verify
+from xai_bench_annotations.server.database import Database, open_database
+from xai_bench_annotations.server.projects import add_project
+from xai_bench_annotations.server.protocol import assign
+from xai_bench_annotations.server.readers import add_reader
+from xai_bench_annotations.server.shapes import NewProject
+from xai_bench_annotations.server.tables import Annotation, Assignment, Event, Project
 
 from xai_bench.errors import BadInput, XaiBenchError
 
@@ -70,7 +70,7 @@ def reading(**more):
 
 
 def native(*readings, films=((1, PIXELS[0]), (2, PIXELS[1]))):
-    from xai_bench_annotations.pixels import film_digest
+    from xai_bench_annotations.films.pixels import film_digest
 
     films = [{"number": n, "sha256": film_digest(p), "width": SHAPE[1], "height": SHAPE[0]} for n, p in films]
     said = {"format": "xai-bench annotations 1", "labels": LABELS.model_dump(mode="json"), "films": films}

@@ -7,7 +7,7 @@ import schemathesis
 from annotate_desk import Desk, new_id
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import response_schema_conformance
-from xai_bench_annotations.throttle import Throttle
+from xai_bench_annotations.server.throttle import Throttle
 
 API = "/api/v1"
 

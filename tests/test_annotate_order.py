@@ -5,10 +5,10 @@ from random import Random
 from annotate_desk import fill
 from hypothesis import given
 from hypothesis import strategies as st
-from xai_bench_annotations.database import open_database
-from xai_bench_annotations.order import Turn, further_turns
-from xai_bench_annotations.protocol import assign
-from xai_bench_annotations.tables import Assignment, Image, Project, Reader
+from xai_bench_annotations.server.database import open_database
+from xai_bench_annotations.server.order import Turn, further_turns
+from xai_bench_annotations.server.protocol import assign
+from xai_bench_annotations.server.tables import Assignment, Image, Project, Reader
 
 BATCHES = st.lists(st.integers(0, 12), min_size=1, max_size=4)
 

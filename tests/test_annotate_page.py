@@ -13,10 +13,10 @@ import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
-from page_cases import WAIT, Film, Site, browsing, enter, film, reading, serving, watch
-from xai_bench_annotations import readers
+from page_cases import WAIT, Film, Site, browsing, enter, film, playwright, reading, serving, watch
 from xai_bench_annotations.drawings import Label, LabelSchema
-from xai_bench_annotations.raster import mask_of
+from xai_bench_annotations.films.raster import mask_of
+from xai_bench_annotations.server import readers
 
 HEIGHT, WIDTH = 1000, 600
 SHAPE = (HEIGHT, WIDTH)
@@ -446,6 +446,7 @@ def test_an_admin_makes_a_project_adds_a_film_and_invites(browser: Any, site: Si
     page.locator("#add-films").set_input_files(files)
     assert "b.png" in page.locator("dialog.refused").inner_text()
     page.get_by_role("button", name="Close").click()
+    playwright.expect(page.locator("#add-films")).to_have_value("", timeout=WAIT)  # the section is drawn anew
     page.get_by_label("Name of the reader").fill("carla")
     page.get_by_role("button", name="Add and invite").click()
     link = page.locator("dialog.invite input").input_value()

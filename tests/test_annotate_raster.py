@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 from scipy.ndimage import binary_dilation, binary_erosion
-from xai_bench_annotations.raster import (
+from xai_bench_annotations.films.raster import (
     brush_of,
     decode_runs,
     encode_runs,
@@ -20,7 +20,7 @@ from xai_bench_annotations.raster import (
     region_of,
     unpack_runs,
 )
-from xai_bench_annotations.tables import Annotation
+from xai_bench_annotations.server.tables import Annotation
 
 from xai_bench.errors import BadInput
 

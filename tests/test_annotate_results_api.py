@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from annotate_desk import HEIGHT, SQUARE, WIDTH, Desk, new_id
-from xai_bench_annotations.raster import decode_runs, mask_of
+from xai_bench_annotations.films.raster import decode_runs, mask_of
 
 API = "/api/v1"
 BESIDE = {"kind": "rectangle", "x": 4, "y": 2, "width": 6, "height": 7}

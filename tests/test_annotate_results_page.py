@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from annotated_cases import finish, project_id, project_of
 from page_cases import WAIT, Site, browsing, serving
-from xai_bench_annotations.readers import admin_invite, invite, reader_named
-from xai_bench_annotations.tables import Project
+from xai_bench_annotations.server.readers import admin_invite, invite, reader_named
+from xai_bench_annotations.server.tables import Project
 
 NAMES = ["anna", "ben", "<b>eva</b>"]  # no name, but what if
 

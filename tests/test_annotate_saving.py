@@ -9,7 +9,7 @@ from annotate_desk import HEIGHT, OTHER, SQUARE, WIDTH, Desk, new_id
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from xai_bench_annotations.audit import verify
+from xai_bench_annotations.server.audit import verify
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from annotate_desk import Desk, new_client, new_id
 from starlette.testclient import TestClient
-from xai_bench_annotations import security
-from xai_bench_annotations.app import create_app
-from xai_bench_annotations.security import HEADERS
+from xai_bench_annotations.server import security
+from xai_bench_annotations.server.app import create_app
+from xai_bench_annotations.server.security import HEADERS
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_every_answer_has_the_headers(desk: Desk, path: str, host: str, status: 
 
 
 def test_a_failure_is_answered_with_headers_and_without_details(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai_bench_annotations.api.session.xai_bench", None)  # a bug
+    monkeypatch.setattr("xai_bench_annotations.server.api.session.xai_bench", None)  # a bug
     answer = desk.anna.get("/api/v1/me")
     assert answer.status_code == 500 and set(answer.json()) == {"error"} and "Attribute" not in answer.text
     assert answer.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from xai_bench_annotations import serve as module
-from xai_bench_annotations.serve import Address, serve
+from xai_bench_annotations.server import serve as module
+from xai_bench_annotations.server.serve import Address, serve
 
 from xai_bench.errors import BadInput
 
@@ -137,7 +137,7 @@ print(sorted({heavy} & set(sys.modules)))
     ("imports", "heavy"),
     [
         ("import xai_bench_annotations.cli", {"fastapi", "sqlalchemy", "alembic", "uvicorn", "argon2", "PIL", "numpy"}),
-        ("from pathlib import Path; from xai_bench_annotations.serve import create_app; create_app(Path(sys.argv[1]))",
+        ("import pathlib; from xai_bench_annotations.server import app; app.create_app(pathlib.Path(sys.argv[1]))",
          {"torch", "torchvision", "pandas", "scipy", "skimage", "matplotlib"}),
     ],
 )  # fmt: skip

@@ -10,12 +10,12 @@ import typer
 from xai_bench.errors import BadInput
 from xai_bench_annotations.formats.commands import export_command, import_command
 from xai_bench_annotations.options import FolderOption, database_of, folder_of, named_project, named_reader
-from xai_bench_annotations.results_commands import agreement_command, consensus_command
+from xai_bench_annotations.results.commands import agreement_command, consensus_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xai_bench_annotations.pixels import Film
+    from xai_bench_annotations.films.pixels import Film
 
 app = typer.Typer(
     add_completion=False,
@@ -48,7 +48,7 @@ def annotate(
     ctx.obj = folder
     if ctx.invoked_subcommand is not None:
         return
-    from xai_bench_annotations.serve import Address, serve
+    from xai_bench_annotations.server.serve import Address, serve
 
     address = Address(host, port, tuple(name or ()), certificate, key, behind_proxy)
     if demo:
@@ -75,9 +75,9 @@ def add_project(
     """
     from pydantic import ValidationError
 
-    from xai_bench_annotations import projects
     from xai_bench_annotations.drawings import SPINE, LabelSchema
-    from xai_bench_annotations.shapes import NewProject
+    from xai_bench_annotations.server import projects
+    from xai_bench_annotations.server.shapes import NewProject
 
     try:
         schema = LabelSchema.model_validate_json(_text(labels)) if labels else SPINE
@@ -113,8 +113,8 @@ def add_films(
 
     Example: `xai-bench annotate add-films scoliosis films/*.dcm`
     """
-    from xai_bench_annotations.films import AlreadyThere
-    from xai_bench_annotations.projects import add_image
+    from xai_bench_annotations.films.store import AlreadyThere
+    from xai_bench_annotations.server.projects import add_image
 
     if bool(files) == (study is not None):
         raise BadInput("name either files or a --study.")
@@ -142,7 +142,7 @@ def add_films(
 
 
 def _files(files: list[Path]) -> Iterator[tuple[str, Film | BadInput]]:
-    from xai_bench_annotations.decode import decode
+    from xai_bench_annotations.films.decode import decode
 
     for file in files:
         try:
@@ -155,7 +155,7 @@ def _files(files: list[Path]) -> Iterator[tuple[str, Film | BadInput]]:
 
 def _study_films(study: Path | None, split: str, limit: int | None) -> Iterator[tuple[str, Film | BadInput]]:
     from xai_bench.study import Study
-    from xai_bench_annotations.pixels import film_of
+    from xai_bench_annotations.films.pixels import film_of
 
     assert study is not None
     for sample in Study.read(study).dataset.samples(split)[:limit]:
@@ -176,7 +176,7 @@ def add_reader(
 
     Example: `xai-bench annotate add-reader anna`
     """
-    from xai_bench_annotations import readers
+    from xai_bench_annotations.server import readers
 
     with database_of(ctx, folder, create=True).writing() as session:
         reader = readers.add_reader(session, name, "admin" if admin else "reader")
@@ -190,7 +190,7 @@ def invite_again(ctx: typer.Context, name: str, folder: FolderOption = None) -> 
 
     Example: `xai-bench annotate invite anna`
     """
-    from xai_bench_annotations import readers
+    from xai_bench_annotations.server import readers
 
     with database_of(ctx, folder).writing() as session:
         invite = readers.invite(session, named_reader(session, name))
@@ -207,7 +207,7 @@ def remove_reader(ctx: typer.Context, name: str, folder: FolderOption = None) ->
 
     Example: `xai-bench annotate remove-reader anna`
     """
-    from xai_bench_annotations import readers
+    from xai_bench_annotations.server import readers
 
     with database_of(ctx, folder).writing() as session:
         readers.deactivate(session, named_reader(session, name))
@@ -220,7 +220,7 @@ def token(ctx: typer.Context, name: str, folder: FolderOption = None) -> None:
 
     Example: `xai-bench annotate token anna`
     """
-    from xai_bench_annotations.auth import new_token
+    from xai_bench_annotations.server.auth import new_token
 
     with database_of(ctx, folder).writing() as session:
         text = new_token(session, named_reader(session, name))
@@ -233,7 +233,7 @@ def assign(ctx: typer.Context, project: str, readers: list[str], folder: FolderO
 
     Example: `xai-bench annotate assign scoliosis anna ben`
     """
-    from xai_bench_annotations import protocol
+    from xai_bench_annotations.server import protocol
 
     with database_of(ctx, folder).writing() as session:
         count = protocol.assign(session, named_project(session, project), readers)
@@ -261,7 +261,7 @@ def verify_audit(
 
     Example: `xai-bench annotate verify-audit`
     """
-    from xai_bench_annotations.audit import verify
+    from xai_bench_annotations.server.audit import verify
 
     with database_of(ctx, folder).reading() as session:
         verdict = verify(session, head)

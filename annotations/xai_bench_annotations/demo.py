@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from xai_bench.errors import BadInput
-from xai_bench_annotations.database import Database
 from xai_bench_annotations.demo_films import FILMS
 from xai_bench_annotations.drawings import SPINE
-from xai_bench_annotations.pixels import Film, film_of
-from xai_bench_annotations.projects import add_image, add_project, project_named
-from xai_bench_annotations.protocol import assign
-from xai_bench_annotations.readers import add_reader, invite, reader_named
-from xai_bench_annotations.shapes import NewProject
+from xai_bench_annotations.films.pixels import Film, film_of
+from xai_bench_annotations.server.database import Database
+from xai_bench_annotations.server.projects import add_image, add_project, project_named
+from xai_bench_annotations.server.protocol import assign
+from xai_bench_annotations.server.readers import add_reader, invite, reader_named
+from xai_bench_annotations.server.shapes import NewProject
 
 PROJECT = "demo"
 READERS = ("anna", "ben")

@@ -13,10 +13,10 @@ from xai_bench.errors import BadInput
 from xai_bench.registry import dataset
 from xai_bench.samples import SPLITS, Dataset, Head, Region, RegionKey, Sample
 from xai_bench.spec import digest
-from xai_bench_annotations.pixels import film_digest
+from xai_bench_annotations.films.pixels import film_digest
 
 if TYPE_CHECKING:
-    from xai_bench_annotations.read_project import Read
+    from xai_bench_annotations.results.read_project import Read
 
 
 @dataset("drawn")
@@ -98,7 +98,7 @@ class Drawn:
 
     @cached_property
     def _read(self) -> Read:
-        from xai_bench_annotations.read_project import read_project  # with the database, which only this needs
+        from xai_bench_annotations.results.read_project import read_project  # with the database, which only this needs
 
         return read_project(self.project)
 

@@ -12,8 +12,8 @@ from xai_bench.errors import BadInput, did_you_mean
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from xai_bench_annotations.database import Database
-    from xai_bench_annotations.tables import Project, Reader
+    from xai_bench_annotations.server.database import Database
+    from xai_bench_annotations.server.tables import Project, Reader
 
 DEFAULT_FOLDER = Path("annotations-data")
 FolderOption = Annotated[
@@ -30,7 +30,7 @@ def folder_of(ctx: typer.Context, folder: Path | None) -> Path:
 
 def database_of(ctx: typer.Context, folder: Path | None, *, create: bool = False) -> Database:
     """The database of that folder."""
-    from xai_bench_annotations.database import open_database
+    from xai_bench_annotations.server.database import open_database
 
     return open_database(folder_of(ctx, folder), create=create)
 
@@ -39,7 +39,7 @@ def named_project(session: Session, name: str) -> Project:
     """A project by name. Raises BadInput with the names there are."""
     from sqlalchemy import select
 
-    from xai_bench_annotations.tables import Project
+    from xai_bench_annotations.server.tables import Project
 
     projects = {p.name: p for p in session.scalars(select(Project).order_by(Project.name))}
     if name not in projects:
@@ -52,7 +52,7 @@ def named_project(session: Session, name: str) -> Project:
 
 def named_reader(session: Session, name: str) -> Reader:
     """A reader by name. Raises BadInput."""
-    from xai_bench_annotations.readers import reader_named
+    from xai_bench_annotations.server.readers import reader_named
 
     found = reader_named(session, name)
     if found is None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from server import client, filled, machine, new_folder, new_id, polygon, readings, running
-from xai_bench_annotations.audit import verify
-from xai_bench_annotations.database import open_database
-from xai_bench_annotations.tables import Annotation, Event
+from xai_bench_annotations.server.audit import verify
+from xai_bench_annotations.server.database import open_database
+from xai_bench_annotations.server.tables import Annotation, Event
 
 READERS, SAVES, REVISIONS = 4, 200, 4
 

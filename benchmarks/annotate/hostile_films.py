@@ -34,7 +34,7 @@ from random import Random
 import numpy as np
 import pydicom
 from PIL import Image
-from xai_bench_annotations.decode import decode
+from xai_bench_annotations.films.decode import decode
 
 from xai_bench.errors import BadInput
 
@@ -113,7 +113,7 @@ def _changed(film: bytearray, others: list[bytes], random: Random) -> bytearray:
 
 def serve(asks: Connection) -> None:
     """Decode each file that is named, within the limits of `child`; answer what came of it, CPU seconds, peak bytes."""
-    from xai_bench_annotations import child
+    from xai_bench_annotations.films import child
 
     warnings.simplefilter("ignore")
     child.limit(cpu_seconds=100_000)  # of all films together; each is timed by who asks

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import httpx
 from server import client, filled, machine, new_folder, new_id, polygon, readings, running
-from xai_bench_annotations.audit import verify
-from xai_bench_annotations.database import open_database
-from xai_bench_annotations.tables import Annotation
+from xai_bench_annotations.server.audit import verify
+from xai_bench_annotations.server.database import open_database
+from xai_bench_annotations.server.tables import Annotation
 
 KILLS, READERS = 50, 3
 

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pydicom
-from xai_bench_annotations.decode import decode
+from xai_bench_annotations.films.decode import decode
 
 from xai_bench.errors import BadInput
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import httpx
 import numpy as np
-from xai_bench_annotations.app import create_app
-from xai_bench_annotations.auth import new_token
-from xai_bench_annotations.database import Database
-from xai_bench_annotations.pixels import film_of
-from xai_bench_annotations.projects import add_image, add_project
-from xai_bench_annotations.protocol import assign
-from xai_bench_annotations.readers import add_reader
-from xai_bench_annotations.serve import Address, serve
-from xai_bench_annotations.shapes import NewProject
+from xai_bench_annotations.films.pixels import film_of
+from xai_bench_annotations.server.app import create_app
+from xai_bench_annotations.server.auth import new_token
+from xai_bench_annotations.server.database import Database
+from xai_bench_annotations.server.projects import add_image, add_project
+from xai_bench_annotations.server.protocol import assign
+from xai_bench_annotations.server.readers import add_reader
+from xai_bench_annotations.server.serve import Address, serve
+from xai_bench_annotations.server.shapes import NewProject
 
 FORK = multiprocessing.get_context("fork")  # the modules are loaded once
 

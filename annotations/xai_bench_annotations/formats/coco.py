@@ -18,8 +18,7 @@ from pydantic import ValidationError
 
 from xai_bench.errors import BadInput
 from xai_bench_annotations.drawings import Brush, Cobb, Landmark, Polygon, Rectangle
-from xai_bench_annotations.formats.content import Content, DrawingRecord, FilmRecord, Found, ReadingRecord
-from xai_bench_annotations.raster import (
+from xai_bench_annotations.films.raster import (
     Drawn,
     Mask,
     Shape,
@@ -30,6 +29,7 @@ from xai_bench_annotations.raster import (
     rectangle_ring,
     unpack_runs,
 )
+from xai_bench_annotations.formats.content import Content, DrawingRecord, FilmRecord, Found, ReadingRecord
 
 FILE = "annotations.json"
 _POINTS = {"landmark": ["point"], "cobb": ["upper left", "upper right", "lower left", "lower right"]}

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from xai_bench_annotations.drawings import Code, Geometry, LabelSchema
-from xai_bench_annotations.raster import Drawn, geometry_of
-from xai_bench_annotations.shapes import Id, Note, State, ViewState
-from xai_bench_annotations.tables import Annotation, Assignment, Image, Project
+from xai_bench_annotations.films.raster import Drawn, geometry_of
+from xai_bench_annotations.server.shapes import Id, Note, State, ViewState
+from xai_bench_annotations.server.tables import Annotation, Assignment, Image, Project
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -9,13 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from xai_bench.errors import BadInput, did_you_mean
-from xai_bench_annotations.database import Database
 from xai_bench_annotations.formats import Format, coco, native, png
 from xai_bench_annotations.formats.archive import pack, unpacked
 from xai_bench_annotations.formats.content import FilmRecord, Found, collect, films_of
 from xai_bench_annotations.formats.importing import Report, apply
 from xai_bench_annotations.formats.png import Names
-from xai_bench_annotations.tables import Project
+from xai_bench_annotations.server.database import Database
+from xai_bench_annotations.server.tables import Project
 
 __all__ = ["Exported", "Format", "export_project", "find_project", "import_project"]
 

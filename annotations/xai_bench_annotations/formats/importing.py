@@ -16,12 +16,12 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from xai_bench_annotations.audit import kept, record
 from xai_bench_annotations.drawings import AREAS, Brush, LabelSchema
+from xai_bench_annotations.films.raster import mask_of, region_of
 from xai_bench_annotations.formats.content import DrawingRecord, Found, ReadingRecord
-from xai_bench_annotations.raster import mask_of, region_of
-from xai_bench_annotations.readers import reader_named
-from xai_bench_annotations.tables import Annotation, Assignment, Image, Project, Reader, new_id, now
+from xai_bench_annotations.server.audit import kept, record
+from xai_bench_annotations.server.readers import reader_named
+from xai_bench_annotations.server.tables import Annotation, Assignment, Image, Project, Reader, new_id, now
 
 _CONTENT = ("label", "geometry", "confidence", "note", "view_state")
 _READING = ("state", "nothing_in", "flag_reason")

@@ -20,9 +20,9 @@ from xai_bench.datasets._folder import File, find_masks
 from xai_bench.errors import BadInput
 from xai_bench.images import image_size, read_image, read_mask
 from xai_bench_annotations.drawings import AREAS
+from xai_bench_annotations.films.pixels import film_digest
+from xai_bench_annotations.films.raster import Mask, brush_of, mask_of
 from xai_bench_annotations.formats.content import Content, DrawingRecord, FilmRecord, Found, ReadingRecord
-from xai_bench_annotations.pixels import film_digest
-from xai_bench_annotations.raster import Mask, brush_of, mask_of
 
 
 @dataclass(frozen=True)
