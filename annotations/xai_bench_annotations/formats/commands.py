@@ -43,7 +43,7 @@ def export_command(
         file.write_bytes(exported.data)
     except OSError as error:
         raise BadInput(f"{str(file)!r}: {error.strerror}; name a new file in a folder that exists.") from None
-    typer.echo(f"{file}: {len(exported.data) / 1e6:.1f} MB")
+    typer.echo(f"{file}: {len(exported.data) / 1e3:,.0f} kB")
     for note in exported.notes:
         typer.echo(f"- {note}")
 
