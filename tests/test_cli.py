@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_bench import cli
+from xai_bench import cli, cli_running
 from xai_bench.demo import Demo
 from xai_bench.errors import PluginWarning
 from xai_bench.registry import REGISTRIES
@@ -95,6 +95,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
         ("run DESK/study.toml --limit 0", "limit is 0; expected 1 or more"),
         ("run DESK/study.toml --store DESK/film.png", "cannot be written"),
         ("train DESK/study.toml --store DESK/film.png/run", "cannot be written"),
+        ("run DESK/study.toml --backend cloud", "backend 'cloud' is not known; choose serial, local, dask"),
+        ("run DESK/study.toml --workers 0", "workers is 0; expected 1 or more"),
+        ("run DESK/study.toml --threads 0 --store DESK/none", "threads is 0; expected 1 or more"),
+        ("train DESK/study.toml --time-limit soon", "'soon' is no length of time; write 90s, 55m or 1h30m"),
+        ("stability DESK/study.toml --progress loud", "progress is 'loud'; choose live, plain, json"),
         ("report DESK", "holds no study.json"),
         ("report DESK/broken", "is not readable JSON"),
         ("report DESK/strange", "holds no study"),
@@ -229,6 +234,48 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("xai_bench.estimate.estimate", stopped)
     assert call("run", desk.folder / "study.toml") == 130
     assert capsys.readouterr().err.strip().endswith("stopped; the same command goes on where this one was.")
+
+
+def test_a_time_limit_says_how_to_go_on_and_what_was_finished_stays(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("run", desk.folder / "study.toml", "--store", desk.folder / "limited", "--workers", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(cli_running, "seconds_of", lambda _: 0.001)
+        assert call(*asked, "--time-limit", "1s") == 75
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said == "xai-bench: stopped after its time limit of 0.001 s; the same command goes on where this one was."
+    assert call(*asked) == 0
+
+
+def test_what_failed_is_tried_again_on_request_only(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xai_bench_explainers.random_map import RandomMap
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    asked = (
+        "run",
+        desk.folder / "study.toml",
+        "--store",
+        desk.folder / "failed",
+        "--workers",
+        "1",
+        "--progress",
+        "json",
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomMap, "__call__", broken)
+        assert call(*asked) == 0
+    last = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")][-1]
+    assert (last["event"], last["failed"]) == ("progress", 2) and "division by zero" in last["last_failure"]
+    for more, failed in (((), 2), (("--retry-failed",), 0)):
+        assert call(*asked, *more) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+        assert lines[-1]["failed"] == failed
+    assert any("failed before and are tried again: 1" in line.get("text", "") for line in lines)
 
 
 def test_a_broken_command_is_named_and_the_others_work(

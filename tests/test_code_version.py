@@ -9,6 +9,12 @@ import pytest
 from xai_bench import code_version as module
 
 
+def forget() -> None:
+    """What was read of modules."""
+    for known in (module._module_version, module._versions, module._reached, module._parsed):
+        known.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
@@ -18,14 +24,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def write(name: str, text: str) -> None:
         (folder / f"{name}.py").write_text(textwrap.dedent(text))
-        module._module_version.cache_clear()
-        module._parsed.cache_clear()
+        forget()
 
     yield write
     for name in [n for n in sys.modules if n.startswith("own_package")]:
         del sys.modules[name]
-    module._module_version.cache_clear()
-    module._parsed.cache_clear()
+    forget()
 
 
 def test_a_change_in_an_imported_module_changes_the_version(package) -> None:
@@ -83,3 +87,40 @@ def test_a_plugin_in_the_script_itself_is_hashed_by_its_source(
         package("unused", "")  # forgets what was read
         versions.append(module._module_version("__main__"))
     assert versions[0] != versions[1]
+
+
+def test_every_module_has_its_own_hash_so_that_a_change_can_be_named(package) -> None:
+    import importlib
+
+    package("helper", "VALUE = 1\n")
+    package("plugin", "from own_package.helper import VALUE\nclass Plugin:\n    x = VALUE\n")
+    plugin = importlib.import_module("own_package.plugin").Plugin()
+    before = module.code_of(plugin)
+    assert {"own_package.plugin", "own_package.helper"} <= set(before)
+    assert all(module.code_now(name) == h for name, h in before.items())
+    package("helper", "VALUE = 2\n")
+    after = module.code_of(plugin)
+    assert {name for name in after if after[name] != before[name]} == {"own_package.helper"}
+    assert module.code_now("own_package.helper") == after["own_package.helper"] != before["own_package.helper"]
+    assert module.code_now("own_package.gone") is None
+
+
+def test_a_module_by_name_stands_alone() -> None:
+    assert list(module.code_of("xai_bench.workbench")) == ["xai_bench.workbench"]
+    assert module.code_of("xai_bench.no_such_module") == {}
+    both = module.code_of(module.code_of, "xai_bench.workbench")
+    assert {"xai_bench.code_version", "xai_bench.workbench"} <= set(both) and "xai_bench.store" not in both
+
+
+def test_another_distribution_counts_with_its_version(package, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    package("plugin", "class Plugin:\n    pass\n")
+    plugin = importlib.import_module("own_package.plugin").Plugin
+    monkeypatch.setattr(module, "_distributions", lambda: {"own_package": ["own-dist"]})
+    for number in ("1.0", "1.1"):
+        forget()
+        monkeypatch.setattr(module, "version", lambda name, number=number: number)
+        assert module.code_of(plugin)["version of own-dist"] == number == module.code_now("version of own-dist")
+    assert module.code_now("version of removed") is None
+    assert not any(name.startswith("version of") for name in module.code_of(module.code_of))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xai_bench.backends import local
+from xai_bench import backends
 from xai_bench.classifiers.training import Training
 from xai_bench.demo import CHEAT, HONEST, Demo, Gap, controls, gaps, reliance, revelation, run_demo, stability
 from xai_bench.progress import Progress
@@ -195,7 +195,7 @@ def test_only_the_marker_differs_between_the_kinds_of_films() -> None:
 
 
 def test_a_tiny_demo_runs_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.os, "cpu_count", lambda: 1)  # one process
+    monkeypatch.setattr(backends, "cores", lambda: 1)  # one process
     once = Training(epochs=1, batch_size=8)
     budget = Demo(height=64, width=50, honest_films=16, cheat_films=16, test_films=8, seeds=(0,), honest=once,
                   cheat=once, sampled_films=1, samples=8)  # fmt: skip

@@ -26,6 +26,7 @@ from xai_bench.protocols import Batch, Case, Result, ScoreInfo
 from xai_bench.references import (
     Consensus,
     check_readers,
+    check_regions,
     completed,
     consensus_key,
     is_wanted,
@@ -196,6 +197,20 @@ def test_a_reader_whom_no_film_has_is_said_before_anything_is_computed(
         check_readers(("majority",), read_films.splits["test"])
     with pytest.raises(BadInput, match="they have no regions"):
         check_readers(("anna",), ())
+
+
+def test_a_region_that_no_film_has_is_said_before_anything_is_computed(
+    read_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
+    names = sorted({key.name for sample in read_films.splits["test"] for key in sample.read_regions()})
+    study = Study("s", read_films, (Given("given", side_classifier),), regions=(names[0], names[0] + "x"), batch_size=8)
+    counter = Counter()
+    with counter.on(side_classifier), pytest.raises(BadInput, match=f"{names[0]}x.*they have.*mean '{names[0]}'"):
+        evaluate(study, store=tmp_path, progress=QUIET)
+    assert counter.evaluations == 0
+    check_regions(names, read_films.splits["test"])
+    with pytest.raises(BadInput, match="they have no regions"):
+        check_regions(["spine"], ())
 
 
 def test_looking_for_readers_stops_at_the_first_film_that_has_them(read_films: Fixed) -> None:

@@ -47,7 +47,7 @@ def test_it_survives_on_disk(tmp_path: Path, width: int) -> None:
     first.flush()
     known, found = ScoreCache(tmp_path).get(["x"] * 10, bits)
     assert known.all() and np.array_equal(found, values)
-    assert [p.suffix for p in tmp_path.iterdir()] == [".safetensors"]
+    assert [p.suffix for p in tmp_path.iterdir()] == [".answers"]
 
 
 def test_companions_with_more_players_change_no_key(tmp_path: Path) -> None:

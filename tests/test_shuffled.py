@@ -14,7 +14,7 @@ from xai_bench_metrics.iou import IoU
 from xai_bench_metrics.relevance_mass import RelevanceMass
 from xai_bench_metrics.shuffled import Shuffled
 
-from xai_bench.backends import local
+from xai_bench.backends.jobs import parts_of
 from xai_bench.benchmark import bench_of, evaluate, gather
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.inputs import Input, Picture, Resize
@@ -234,10 +234,10 @@ def test_a_worker_knows_that_more_scores_are_asked_for_and_leaves_the_summary_to
     side_films: Fixed, side_classifier: Classifier, tmp_path: Path
 ) -> None:
     table = {"name": "s", "dataset": "phantom", "classifiers": [{"name": "net", "architecture": "small_cnn"}]}
-    (part,) = local._parts(Study.of(table | {"summaries": ["retrain_stability", "shuffled"]}))
-    assert Study.of(part).summaries == (Shuffled(),)
-    asked = study(side_films, side_classifier, metrics=(Chosen(RelevanceMass(), "mass"),), limit=2)
     store = Store.at(tmp_path)
+    (part,) = parts_of(Study.of(table | {"summaries": ["retrain_stability", "shuffled"]}), store)
+    assert Study.of(part.first.study).summaries == (Shuffled(),)
+    asked = study(side_films, side_classifier, metrics=(Chosen(RelevanceMass(), "mass"),), limit=2)
     gather(asked, bench_of(asked, store, QUIET))  # what a worker does
     before = store.cells("scores")
     assert len(before) == 2 * 2 and not store.cells("summaries")

@@ -5,6 +5,7 @@ import logging
 import math
 import signal
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,27 @@ def test_state_that_is_damaged_or_a_pickle_is_refused(
     torch.save({"a": nn.Linear(1, 1)}, state)
     with pytest.raises(BadInput, match="is damaged"):
         trained(data, tmp_path)
+
+
+@pytest.mark.parametrize("harm", [lambda d: d[: len(d) // 2], lambda d: d[:-40] + b"x" + d[-39:], lambda d: b""])
+def test_a_torn_state_is_thrown_away_and_training_begins_again(
+    tmp_path: Path, data: TrainingSet, monkeypatch: pytest.MonkeyPatch, harm: Callable[[bytes], bytes]
+) -> None:
+    def dying(self: Any) -> None:
+        if self.current_epoch == 1:
+            raise KilledError
+        begin(self)
+
+    begin = _lightning.Fit.on_train_epoch_start
+    whole = trained(data, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(_lightning.Fit, "on_train_epoch_start", dying)
+        trained(data, tmp_path / "cut")
+    (state,) = (tmp_path / "cut").iterdir()
+    state.write_bytes(harm(state.read_bytes()))
+    with pytest.warns(UserWarning, match="is damaged; it begins again"):
+        again = trained(data, tmp_path / "cut")
+    assert again.weights_hash() == whole.weights_hash()
 
 
 def test_early_stopping_keeps_the_best_epoch(

@@ -54,7 +54,7 @@ def test_a_study_measures_once(
 ) -> None:
     study = Study("s", side_films, (Given("g", side_classifier),), ("grad_cam",), ("relevance_mass",))
     monkeypatch.setattr(models, "tune", lambda _c: Tuned(8, {8: 1.0}))
-    monkeypatch.setattr(models, "code_version", lambda _: "the same")
+    monkeypatch.setattr(models, "code_of", lambda _: {"tuning": "the same"})
     shapes: set[int] = set()
     side_classifier.register_forward_pre_hook(lambda _m, args: shapes.add(len(args[0])))
     evaluate(study, store=tmp_path, progress=QUIET)

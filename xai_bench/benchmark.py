@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
-from xai_bench.backends.local import fill, mark_finished
+from xai_bench.backends import Backend, backend_of, usual
+from xai_bench.backends.jobs import Abandoned, fill, is_plain
 from xai_bench.cells import BLOCK, Maps, Question, Scores, chosen_classes, maps, predictions, scores
 from xai_bench.engine import Mode
-from xai_bench.errors import BadInput, Unfit
-from xai_bench.models import models
+from xai_bench.errors import BadInput, CellFailed, Unfit, XaiBenchError
+from xai_bench.interruption import between_cells
+from xai_bench.kept import NotKept, OnlyKept
+from xai_bench.machine import limited
+from xai_bench.models import Entry, entries
 from xai_bench.modes import CHECKS, ChosenMode, engaged
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
@@ -83,23 +90,41 @@ class Turn:
     labeled: pd.DataFrame
     order: Sequence[str]
     found: Collected
+    rows: list[tuple[Mapping[str, Any], pd.DataFrame | None]] = field(default_factory=list)
+
+    def cell(self, name: str, made: Any) -> None:
+        """Tell the progress that a cell is there, or the (status, reason) of one that is not."""
+        self.bench.progress.cell(f"{self.model.label}: {name}", *(made if isinstance(made, tuple) else ()))
 
 
 def evaluate(
-    study: Study, *, store: str | Path | Store, progress: Progress | None = None, workers: int | None = None
+    study: Study,
+    *,
+    store: str | Path | Store,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    backend: Backend | None = None,
 ) -> Run:
     """Train, explain and score what the study asks for and the store does not hold yet.
 
-    A run that was stopped at any moment goes on where it stopped. An explainer or metric that fails, or does not fit a
-    classifier, becomes rows with the reason; the rest goes on. `workers` processes share the classifiers; default: one
-    a core on a machine without a GPU.
+    A run that was stopped at any moment goes on where it stopped. What fails, or does not fit a classifier, becomes
+    rows with the reason; the rest goes on. `workers` processes share the work, or a `backend` such as
+    `Dask("tcp://10.0.0.1:8786")`; default: a process a GPU or core where that helps. The digits are the same. A study
+    with a classifier or films in memory runs in this process.
     """
     shelf = store if isinstance(store, Store) else Store.at(store)
     shown = progress or Progress()
-    fill(study, shelf, shown, workers=workers)
-    run = assemble(study, shelf, shown)
-    mark_finished(study, shelf)
-    return run
+    with shown.overview():
+        bench = bench_of(study, shelf, shown)
+        if not is_plain(study):
+            return assemble(study, bench, gather(study, bench))
+        chosen = backend or backend_of(workers=workers) or usual(study)
+        with limited(chosen.threads):
+            try:
+                found = gather(study, OnlyKept.of(bench))  # nothing is started where nothing is missing
+            except NotKept:
+                found = gather(study, bench, abandoned=fill(study, shelf, chosen, shown))
+            return assemble(study, bench, found)
 
 
 def bench_of(study: Study, shelf: Store, progress: Progress) -> Workbench:
@@ -107,32 +132,65 @@ def bench_of(study: Study, shelf: Store, progress: Progress) -> Workbench:
     return Workbench(shelf, progress, study.precision, study.compile, ScoreCache(shelf.root / "cache"))
 
 
-def gather(study: Study, bench: Workbench) -> Collected:
-    """Every cell of the study but its summaries, computed in this process where the store has none."""
-    samples = {s.id: s for s in study.dataset.samples(study.split)}
-    found = Collected()
-    for model in models(study, bench):
-        found.models.append(model)
-        with engaged(bench, model):
-            _evaluate_model(study, bench, model, samples, found)
+def gather(
+    study: Study, bench: Workbench, made: Iterable[Entry] | None = None, abandoned: Abandoned = MappingProxyType({})
+) -> Collected:
+    """Every cell of the study but its summaries, computed in this process where the store has none.
+
+    `made`: the study's entries, where some are in memory already. Of what is `abandoned` only kept cells are used.
+    """
+    found, every = Collected(), list(entries(study) if made is None else made)
+    _expect(study, bench.progress, every)
+    for entry in every:
+        between_cells()
+        try:
+            model = entry.make(_bench(bench, abandoned, entry.name, entry.replicate, ""))
+            with engaged(bench, model):
+                _evaluate_model(study, bench, model, found, abandoned)
+        except CellFailed as error:  # of its training, or of its predictions
+            bench.progress.cell(entry.label, "failed", str(error))
+            found.rows.append(_without_classifier(study, entry, str(error)))
     return found
 
 
-def assemble(study: Study, shelf: Store, progress: Progress) -> Run:
-    """Evaluate in this process."""
-    bench = bench_of(study, shelf, progress)
-    found = gather(study, bench)
+def _expect(study: Study, progress: Progress, every: Sequence[Entry]) -> None:
+    """How many cells there will be, as far as that is known before anything is predicted."""
+    films = len(study.dataset.samples(study.split))
+    for entry in every:
+        progress.expect(entry.label, 1)
+        for chosen in study.explainers:
+            pictures = min(n for n in (films, study.limit, chosen.pictures) if n is not None)
+            progress.expect(f"{entry.label}: {chosen.label}", _cells(study, chosen, pictures))
+
+
+def _cells(study: Study, explainer: Chosen, pictures: int) -> int:
+    return -(-pictures // BLOCK) * (1 if explainer.repeat_of else 1 + len(study.metrics))
+
+
+def _bench(bench: Workbench, abandoned: Abandoned, name: str, replicate: int, explainer: str) -> Workbench:
+    why = abandoned.get((name, replicate, explainer))
+    return bench if why is None else OnlyKept.of(bench, why)
+
+
+def assemble(study: Study, bench: Workbench, found: Collected) -> Run:
+    """The run of what was gathered, with its summaries. Raises BadInput where no classifier could be trained."""
     rows = _frame(found.rows, ROWS)
+    if not found.models:
+        raise BadInput(f"no classifier of the study can be used: {rows.reason.iloc[0]}.")
     rows.attrs["schema"] = SCHEMA
     predicted = _frame(found.predictions, PREDICTIONS)
     evidence = evidence_of(study, found.models, found.maps, rows, predicted)
+    bench.progress.expect("summaries", len(study.summaries), sure=True)
+    summarized = summaries(bench, study, evidence, found.maps)
+    for number in range(len(study.summaries)):
+        bench.progress.cell(f"summary {number}")
     return Run(
         study=study,
         rows=rows,
         predictions=predicted,
         curves=_frame(found.curves, None),
         costs=pd.DataFrame(found.costs, columns=COSTS),
-        summaries=summaries(bench, study, evidence, found.maps),
+        summaries=summarized,
         models=tuple(found.models),
         maps=found.maps,
         modes=_frame(list(found.modes.values()), [*MODES, *CHECKS]),
@@ -145,20 +203,23 @@ def _frame(parts: Sequence[pd.DataFrame], columns: list[str] | None) -> pd.DataF
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=columns)
 
 
-def _evaluate_model(
-    study: Study, bench: Workbench, model: Model, samples: Mapping[str, Sample], found: Collected
-) -> None:
+def _evaluate_model(study: Study, bench: Workbench, model: Model, found: Collected, abandoned: Abandoned) -> None:
+    samples = model.pictures.samples
+    raw = predictions(_bench(bench, abandoned, model.name, model.replicate, ""), model)
+    bench.progress.cell(model.label)
+    found.models.append(model)
     trained = bench.memo.get(model.weights)
     if trained is not None:
         found.cost("train", model, trained)
-    raw = predictions(bench, model)
     labeled = _labeled(study, model, samples, raw)
     found.predictions.append(labeled)
     wanted = requests(study, model.classifier.heads, samples, labeled[labeled.status == "ok"])
     order = list(dict.fromkeys(r.picture for r in wanted))
     turn = Turn(study, bench, model, labeled, order, found)
     for explainer in study.explainers:
-        _evaluate_explainer(turn, explainer, _first(wanted, order, study, explainer))
+        own = _bench(bench, abandoned, model.name, model.replicate, explainer.label)
+        _evaluate_explainer(replace(turn, bench=own), explainer, _first(wanted, order, study, explainer))
+    found.rows += _joined(turn)
 
 
 def _first(wanted: Sequence[Request], order: Sequence[str], study: Study, chosen: Chosen) -> list[Request]:
@@ -200,39 +261,50 @@ def _evaluate_explainer(turn: Turn, explainer: Chosen, wanted: Sequence[Request]
         "explainer_seed": getattr(explainer.plugin, "seed", None),
     }  # fmt: skip
     sample = tuple(wanted)
+    expected = _cells(study, explainer, len(wanted))
+    turn.bench.progress.expect(f"{model.label}: {explainer.label}", expected, sure=True)
     for start in range(0, len(wanted), BLOCK):
         block = wanted[start : start + BLOCK]
+        between_cells()
         made = _guarded(partial(maps, turn.bench, model, explainer.plugin, block, explainer.label, sample))
         if isinstance(made, Maps):
             found.checked(model, explainer.label, made.chosen)
             found.maps.setdefault((model.weights, explainer.label), []).append(made)
             found.cost("maps", model, made.receipt, explainer.label)
+        turn.cell(f"{explainer.label}, films from {start}", made)
         for metric in study.metrics if not explainer.repeat_of else ():
             label = f"{explainer.label}, {metric.label}"
             rule = rule_of(study, metric.plugin.needs_region)
             question = Question(metric.plugin, rule, study.regions, study.references, label, sample)
             blamed = {**who, "metric": metric.label, "target_rule": rule}
             if isinstance(made, Maps):
-                _evaluate_metric(turn, explainer, _restricted(made, turn.order, metric), question, blamed)
+                between_cells()
+                blame = _evaluate_metric(turn, explainer, _restricted(made, turn.order, metric), question, blamed)
             else:
-                found.rows.append(_blamed(blamed, made))
+                blame = made
+            if blame is not None:
+                turn.rows.append(({**blamed, "status": blame[0], "reason": blame[1]}, None))
+            turn.cell(f"{explainer.label}, {metric.label}, films from {start}", blame)
 
 
-def _evaluate_metric(turn: Turn, explainer: Chosen, made: Maps, question: Question, who: Mapping[str, Any]) -> None:
+def _evaluate_metric(
+    turn: Turn, explainer: Chosen, made: Maps, question: Question, who: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """Score a block of maps; gives (status, reason) where that is not possible."""
     model, found = turn.model, turn.found
     if not any(question.rule in r.rules for r in made.requests):
-        return
+        return None
     every = _guarded(partial(_scores, turn, explainer, made, question))
     if isinstance(every, tuple):
-        found.rows.append(_blamed(who, every))
-        return
+        return every
     for scored in every:
-        mode = _mode(made.receipt["mode"], scored.receipt["mode"])
-        found.rows.append(_joined(scored.rows, {**who, "mode": mode}, turn.labeled, model))
+        turn.rows.append(({**who, "mode": _mode(made.receipt["mode"], scored.receipt["mode"])}, scored.rows))
         found.checked(model, who["metric"], scored.chosen)
-        curved = {k: who[k] for k in ("classifier", "replicate", "explainer", "metric")}
-        found.curves.append(scored.curves.assign(**curved))
+        if len(scored.curves):
+            curved = {k: who[k] for k in ("classifier", "replicate", "explainer", "metric")}
+            found.curves.append(scored.curves.assign(**curved))
         found.cost("scores", model, scored.receipt, explainer.label, who["metric"])
+    return None
 
 
 def _scores(turn: Turn, explainer: Chosen, made: Maps, question: Question) -> list[Scores]:
@@ -273,22 +345,47 @@ def _guarded(work: Callable[[], T]) -> T | tuple[str, str]:
         return work()
     except Unfit as error:
         return "skipped", str(error)
-    except BadInput:
+    except CellFailed as error:
+        return "failed", str(error)
+    except XaiBenchError:
         raise
     except Exception as error:  # one failed cell never stops a run
         return "failed", f"{type(error).__name__}: {error}"
 
 
-def _blamed(who: Mapping[str, Any], blame: tuple[str, str]) -> pd.DataFrame:
+def _without_classifier(study: Study, entry: Entry, reason: str) -> pd.DataFrame:
+    """The rows of a classifier that could not be trained: one for each explainer and metric."""
+    name = getattr(study.dataset, "xai_bench_name", type(study.dataset).__name__)
+    who = {"dataset": name, "split": study.split, "classifier": entry.name, "regime": entry.regime,
+           "replicate": entry.replicate, "train_seed": entry.train_seed, "fold": entry.fold,
+           "status": "failed", "reason": reason}  # fmt: skip
+    scored = [c for c in study.explainers if not c.repeat_of]
+    labels = [{"explainer": c.label, "metric": m.label} for c in scored for m in study.metrics]
+    return _blamed([{**who, **each} for each in labels or [{"explainer": "", "metric": ""}]])
+
+
+def _blamed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What has a status and a reason, and no picture."""
     blank = dict.fromkeys(("picture", "patient", "score_name", "region", "reference", "target"), "")
-    row = {**who, **blank, "status": blame[0], "reason": blame[1], "score": float("nan")}
-    return pd.DataFrame([row]).reindex(columns=ROWS)
+    return pd.DataFrame([{**who, **blank, "score": float("nan")} for who in rows]).reindex(columns=ROWS)
 
 
-def _joined(rows: pd.DataFrame, who: Mapping[str, Any], labeled: pd.DataFrame, model: Model) -> pd.DataFrame:
-    heads = [h.name for h in model.classifier.heads for _ in h.classes]
-    frame = rows.assign(head=[heads[t] for t in rows.target], **who)
-    known = labeled[["head", "picture", "patient", "label", "prediction", "confidence"]]
-    frame = frame.merge(known, on=["head", "picture"], how="left", validate="many_to_one")
-    frame["target"] = [class_name(model.classifier.heads, t) for t in frame.target]
-    return frame.reindex(columns=ROWS)
+def _joined(turn: Turn) -> list[pd.DataFrame]:
+    """The rows of a classifier's turn, in their order, with what is known of each film."""
+    heads = [h.name for h in turn.model.classifier.heads for _ in h.classes]
+    known = turn.labeled[["head", "picture", "patient", "label", "prediction", "confidence"]]
+    found = []
+    for blamed, group in groupby(turn.rows, key=lambda pair: pair[1] is None):
+        parts = list(group)
+        if blamed:
+            found.append(_blamed([who for who, _ in parts]))
+            continue
+        frames = [rows for _, rows in parts if rows is not None]
+        frame = pd.concat(frames, ignore_index=True)
+        who = pd.DataFrame([w for w, _ in parts]).loc[np.repeat(np.arange(len(parts)), [len(f) for f in frames])]
+        frame = pd.concat([frame, who.reset_index(drop=True)], axis=1)
+        frame["head"] = [heads[t] for t in frame.target]
+        frame = frame.merge(known, on=["head", "picture"], how="left", validate="many_to_one")
+        frame["target"] = [class_name(turn.model.classifier.heads, t) for t in frame.target]
+        found.append(frame.reindex(columns=ROWS))
+    return found

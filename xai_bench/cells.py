@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,14 @@ from torch import Tensor
 
 from xai_bench.anatomy import NO_PLAYERS, needs_players, players_key, without_players
 from xai_bench.classifiers.classifier import Classifier, untouched
-from xai_bench.code_version import code_version
+from xai_bench.code_version import code_of
 from xai_bench.engine import Engine, Mode
 from xai_bench.errors import Unfit
 from xai_bench.fidelity import grid_probe
 from xai_bench.imputers.blur import Blur
 from xai_bench.inputs import Picture, to_batch, to_region
 from xai_bench.modes import ChosenMode, choose, running
-from xai_bench.pictures import pad
+from xai_bench.pictures import Pictures, pad
 from xai_bench.progress import Meter
 from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
 from xai_bench.references import consensus_key, is_wanted
@@ -32,6 +34,9 @@ from xai_bench.store import write_frame, write_tensors
 from xai_bench.targets import Request, offsets
 from xai_bench.workbench import Counter, Model, Workbench
 
+HARNESS = (Pictures, upsample, "xai_bench.cells")
+"""What reads films, brings maps to their size and makes rows: its code is in every key, as a plugin's is."""
+
 BLOCK = 64
 """Pictures in a cell of maps: what is lost at most when a run is killed."""
 
@@ -41,10 +46,9 @@ def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
     ids = list(model.pictures.samples)
     parts = {
         "weights": model.weights,
-        "code": code_version(Classifier),
+        "code": code_of(Classifier, *model.classifier.own_classes(), *HARNESS),
         "batch": model.batch_size,
-        "pictures": [model.pictures.samples[i].digest for i in ids],
-        "ids": ids,
+        "pictures": {"ids": ids, "films": [model.pictures.samples[i].digest for i in ids]},
     }
 
     def compute(folder: Path) -> Mapping[str, Any]:
@@ -52,23 +56,28 @@ def predictions(bench: Workbench, model: Model) -> pd.DataFrame:
         with (
             bench.progress.task(f"{model.label}: predictions", len(ids)) as advance,
             Counter().on(model.classifier) as count,
+            running(model, Mode()) as engine,
         ):
-            for start in range(0, len(ids), model.batch_size):
-                part = ids[start : start + model.batch_size]
-                rows += _predict(bench, model, part)
-                advance(len(part))
-        write_frame(folder, "predictions", pd.DataFrame(rows))
-        return {"evaluations": count.evaluations, "pictures": len(ids)}
+            for found in engine.in_batches(ids, partial(_predict, model)):
+                rows += found
+                advance(len(found))
+        write_frame(folder, "predictions", every := pd.DataFrame(rows))
+        return {**_spent(count, len(ids), engine, Mode()), "states": _states(every)}
 
-    return bench.cell("predictions", parts, compute).frame("predictions")
+    return bench.cell("predictions", model.label, parts, compute).frame("predictions")
 
 
-def _predict(bench: Workbench, model: Model, ids: Sequence[str]) -> list[dict[str, Any]]:
+def _states(rows: pd.DataFrame) -> dict[str, int]:
+    """How many rows are ok, excluded or invalid."""
+    return dict(Tally(rows.status))
+
+
+def _predict(model: Model, ids: Sequence[str], size: int) -> list[dict[str, Any]]:
     read = dict(zip(ids, model.pictures.read(ids, regions=False), strict=True))
     good = [p for p in read.values() if p is not None]
     logits: dict[str, list[float]] = {}
     if good:
-        batch = pad(to_batch(good, [0] * len(good)), model.batch_size).to(model.classifier.device)
+        batch = pad(to_batch(good, [0] * len(good)), size).to(model.classifier.device)
         with torch.inference_mode(), untouched(model.classifier):
             found = model.classifier(batch.images)
         logits = {p.sample.id: row for p, row in zip(good, found.cpu().tolist(), strict=False)}
@@ -90,14 +99,16 @@ def fitted(bench: Workbench, model: Model, plugin: Any) -> tuple[Any, str]:
         raise Unfit("it must be fitted on training films, and this classifier came without any")
     films = model.training
     digests = [films.pictures.samples[i].digest for i in films.labels]
-    parts = {"plugin": spec_of(plugin), "code": code_version(plugin), "weights": model.weights, "training": digests}
+    code = code_of(plugin, *model.classifier.own_classes(), *HARNESS)
+    parts = {"plugin": spec_of(plugin), "code": code, "weights": model.weights, "training_films": digests}
 
     def compute(folder: Path) -> Mapping[str, Any]:
         with Counter().on(model.classifier) as count:
             write_tensors(folder, "state", state_of(plugin.fit(model.classifier, films)))
         return {"evaluations": count.evaluations, "pictures": len(films.labels)}
 
-    cell = bench.cell("fitted", parts, compute)
+    label = f"{model.label}: {getattr(plugin, 'xai_bench_name', type(plugin).__name__)}"
+    cell = bench.cell("fitted", label, parts, compute)
     return with_state(plugin, cell.tensors("state")), digest(parts)
 
 
@@ -122,14 +133,13 @@ def maps(
 ) -> Maps:
     """Maps of one block of pictures. `sample` are the films from which a numerical mode may be chosen."""
     ready, state = fitted(bench, model, explainer)
-    wanted = [(model.pictures.samples[r.picture].digest, r.picture, r.target) for r in block]
-    parts = {"plugin": spec_of(explainer), "code": code_version(explainer), "state": state, "weights": model.weights,
-             "batch": model.batch_size, **players_key(explainer)}  # fmt: skip
+    parts = {"plugin": spec_of(explainer), "code": code_of(explainer, *model.classifier.own_classes(), *HARNESS),
+             "state": state, "weights": model.weights, "batch": model.batch_size, **players_key(explainer)}  # fmt: skip
     chosen = choose(bench, model, explainer, ready, parts, sample)
-    parts |= {"mode": chosen.key, "pictures": wanted}
+    parts |= {"mode": chosen.key, "pictures": model.asked(block)}
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        made, each, players = [], int(getattr(explainer, "evaluations", 1)), needs_players(explainer)
+        each, players = int(getattr(explainer, "evaluations", 1)), needs_players(explainer)
         films = model.pictures.readable([r.picture for r in block], regions=False, players=True) if players else []
         if films and all(p.unmarked for p in films):
             raise Unfit(NO_PLAYERS.text)
@@ -138,24 +148,29 @@ def maps(
             Counter().on(model.classifier) as count,
             running(model, chosen.mode, meter := Meter(advance, each)) as engine,
         ):
-            asked = engine.asked
-            for start in range(0, len(block), model.batch_size):
-                part = block[start : start + model.batch_size]
-                pictures = model.pictures.readable([r.picture for r in part], regions=False, players=players)
-                batch = pad(to_batch(pictures, [r.target for r in part]), model.batch_size).to(model.classifier.device)
-                made.append(ready(model.classifier, batch)[: len(part)].detach().float().cpu())
-                made[-1][[p.unmarked for p in pictures]] = torch.nan
+            asked, made = engine.asked, []
+            for part in engine.in_batches(block, partial(_explain, model, ready, players)):
+                made.append(part)
                 meter.pictures(len(part))
         write_tensors(folder, "maps", {"maps": torch.cat(made)})
         return _spent(count, len(block), engine, chosen.mode if engine.asked > asked else Mode())
 
-    cell = bench.cell("maps", parts, compute)
+    cell = bench.cell("maps", f"{model.label}: {label}", parts, compute)
     return Maps(digest(parts), tuple(block), cell.tensors("maps")["maps"], cell.receipt, chosen)
+
+
+def _explain(model: Model, ready: Explainer, players: bool, part: Sequence[Request], size: int) -> Tensor:
+    """Maps of a few pictures, whose model calls have `size` pictures."""
+    pictures = model.pictures.readable([r.picture for r in part], regions=False, players=players)
+    batch = pad(to_batch(pictures, [r.target for r in part]), size).to(model.classifier.device)
+    found = ready(model.classifier, batch)[: len(part)].detach().float().cpu()
+    found[[p.unmarked for p in pictures]] = torch.nan
+    return found
 
 
 def _spent(count: Counter, pictures: int, engine: Engine, mode: Mode) -> dict[str, Any]:
     lines = {"evaluations": count.evaluations, "pictures": pictures, "mode": str(mode)}
-    return lines | ({"batch_size": engine.batch_size} if engine.halved else {})
+    return lines | ({"halved": engine.halved, "batch_size": engine.batch_size} if engine.halved else {})
 
 
 @dataclass(frozen=True)
@@ -208,8 +223,9 @@ def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, que
     ready, state = fitted(bench, model, question.metric)
     explaining, _ = fitted(bench, model, explainer)  # for metrics that explain again; its state is in the maps' key
     wanted = [n for n, r in enumerate(made.requests) if question.rule in r.rules]
-    parts = {"plugin": spec_of(question.metric), "code": code_version(question.metric), "state": state}
-    parts |= players_key(question.metric)
+    exchanged = ("xai_bench.shuffled",) if question.shuffled else ()
+    code = code_of(question.metric, *model.classifier.own_classes(), *HARNESS, *exchanged)
+    parts = {"plugin": spec_of(question.metric), "code": code, "state": state, **players_key(question.metric)}
     probed = {**parts, "weights": model.weights, "batch": model.batch_size}
     probe = grid_probe(getattr(ready, "imputer", None) or Blur())
     chosen = choose(bench, model, question.metric, probe, probed, question.sample)
@@ -230,22 +246,29 @@ def scores(bench: Workbench, model: Model, explainer: Explainer, made: Maps, que
             running(model, chosen.mode, meter := Meter(advance, each)) as engine,
         ):
             asked = engine.asked
-            for start in range(0, len(wanted), model.batch_size):
-                part = wanted[start : start + model.batch_size]
-                for key, result in _results(model, explaining, made, part, ready, question):
+
+            def score(part: Sequence[int], size: int) -> tuple[Sequence[int], list[tuple[RegionKey, Result]]]:
+                return part, list(_results(replace(model, batch_size=size), explaining, made, part, ready, question))
+
+            for part, results in engine.in_batches(wanted, score):
+                for key, result in results:
                     rows += _rows(result, [made.requests[n] for n in part], key)
                     curves += _curves(result, [made.requests[n] for n in part], key)
                 meter.pictures(len(part))
-        write_frame(folder, "rows", pd.DataFrame(rows, columns=ROW))
-        write_frame(folder, "curves", pd.concat(curves) if curves else pd.DataFrame(columns=CURVE))
-        return _spent(count, len(wanted), engine, chosen.mode if engine.asked > asked else Mode())
+        write_frame(folder, "rows", found := pd.DataFrame(rows, columns=ROW))
+        if curves:
+            write_frame(folder, "curves", pd.concat(curves))
+        spent = _spent(count, len(wanted), engine, chosen.mode if engine.asked > asked else Mode())
+        return {**spent, "states": _states(found)}
 
-    cell = bench.cell("scores", parts, compute)
-    return Scores(cell.frame("rows"), cell.frame("curves"), cell.receipt, chosen)
+    cell = bench.cell("scores", f"{model.label}: {question.label}", parts, compute)
+    drawn = cell.frame("curves") if cell.has("curves.parquet") else NO_CURVES
+    return Scores(cell.frame("rows"), drawn, cell.receipt, chosen)
 
 
 ROW = ["picture", "target", "region", "reference", "score_name", "status", "reason", "score"]
 CURVE = ["picture", "target", "region", "reference", "curve", "x", "y"]
+NO_CURVES = pd.DataFrame(columns=CURVE)
 
 
 def _results(

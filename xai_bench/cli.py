@@ -1,4 +1,4 @@
-"""xai-bench demo | list | train | explain | run | stability | report | doctor.
+"""xai-bench demo | list | train | explain | run | stability | report | plan | status | verify | gc | export | doctor.
 
 Plugins add verbs by the entry-point group `xai_bench.commands`.
 """
@@ -17,7 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xai_bench import store_commands
+from xai_bench.cli_options import Limit, StoreFolder, StudyFile, read_study, remember
+from xai_bench.cli_running import How, how_of, with_running_options
 from xai_bench.errors import BadInput, PluginWarning, XaiBenchError
+from xai_bench.interruption import Stopped
 from xai_bench.progress import Progress
 from xai_bench.registry import EXPLAINERS, REGISTRIES
 
@@ -35,10 +39,10 @@ app = typer.Typer(
     help="Can the heatmaps of a spine classifier be trusted? Start with `xai-bench demo`.",
 )
 
-StudyFile = Annotated[Path, typer.Argument(help="A study.toml, or the folder of an earlier run.", show_default=False)]
-StoreFolder = Annotated[Path | None, typer.Option("--store", help="Where results are kept; default runs/<study name>.")]
-Limit = Annotated[int | None, typer.Option(help="Explain at most this many pictures, to try a study quickly.")]
 Full = Annotated[bool, typer.Option("--full", help="Every score, not only the headline ones.")]
+Regions = Annotated[
+    str | None, typer.Option(help="FOLDER or FOLDER#PROJECT of `xai-bench annotate`: score against what readers drew.")
+]
 
 
 @app.command()
@@ -83,48 +87,61 @@ def list_plugins(
 
 
 @app.command()
-def run(study: StudyFile, store: StoreFolder = None, limit: Limit = None, full: Full = False) -> None:
+@with_running_options
+def run(
+    study: StudyFile,
+    how: How,
+    store: StoreFolder = None,
+    limit: Limit = None,
+    full: Full = False,
+    regions: Regions = None,
+) -> None:
     """Train, explain and score what a study asks for; resumes where it stopped. Writes tables and report.html.
 
     Example: `xai-bench run study.toml --limit 8`
     """
-    chosen = _study(study, limit)
-    _run(chosen, store or Path("runs") / chosen.name, full=full)
+    chosen = read_study(study, limit)
+    if regions is not None:
+        from xai_bench.drawn_study import drawn_study
+
+        chosen = drawn_study(chosen, regions)
+    _run(chosen, store or Path("runs") / chosen.name, how, full=full)
 
 
-def _run(chosen: Study, folder: Path, *, full: bool) -> None:
-    from xai_bench.benchmark import evaluate
+def _run(chosen: Study, folder: Path, how: How, *, full: bool) -> None:
     from xai_bench.estimate import estimate
 
-    progress = Progress()
     for line in _estimate_lines(estimate(chosen)):
-        progress.say(line)
+        how.progress.say(line)
     for problem in chosen.dataset.problems():
-        progress.say(f"note: {problem}")
-    _finish(evaluate(chosen, store=folder, progress=progress), folder, full=full)
+        how.progress.say(f"note: {problem}")
+    remember(chosen, folder)
+    _finish(how.evaluate(chosen, folder), folder, full=full)
 
 
 @app.command()
-def train(study: StudyFile, store: StoreFolder = None) -> None:
+@with_running_options
+def train(study: StudyFile, how: How, store: StoreFolder = None) -> None:
     """Only train a study's classifiers, and print how accurate they are.
 
     Example: `xai-bench train study.toml`
     """
-    from xai_bench.benchmark import evaluate
     from xai_bench.reporting.classifier_tables import classifier_tables
     from xai_bench.reporting.terminal import show
 
-    chosen = replace(_study(study, None), explainers=(), metrics=(), summaries=())
+    chosen = replace(read_study(study, None), explainers=(), metrics=(), summaries=())
     folder = store or Path("runs") / chosen.name
-    done = evaluate(chosen, store=folder, progress=Progress())
+    done = how.evaluate(chosen, folder)
     show(classifier_tables(done))
     for path in done.checkpoints(folder):
         typer.echo(f"checkpoint: {path}")
 
 
 @app.command()
+@with_running_options
 def stability(
     study: StudyFile,
+    how: How,
     twins: Annotated[int, typer.Option(help="How often each classifier is trained, with another seed each time.")] = 5,
     store: StoreFolder = None,
     limit: Limit = None,
@@ -136,8 +153,8 @@ def stability(
     """
     from xai_bench.stability import stability_study
 
-    chosen = stability_study(_study(study, limit), twins)
-    _run(chosen, store or Path("runs") / f"{chosen.name}-stability", full=full)
+    chosen = stability_study(read_study(study, limit), twins)
+    _run(chosen, store or Path("runs") / f"{chosen.name}-stability", how, full=full)
 
 
 @app.command()
@@ -177,11 +194,14 @@ def report(study: StudyFile, store: StoreFolder = None, full: Full = False) -> N
     """
     from xai_bench.demo import Demo
 
-    folder = store or (study if study.is_dir() else None)
-    if folder and _study(study, None).key == Demo().study().key:
+    folder, chosen = store or (study if study.is_dir() else None), read_study(study)
+    if folder and chosen.key == Demo().study().key:
         demo(folder, full)  # its story is more than its study
     else:
-        run(study, folder, None, full)
+        _run(chosen, folder or Path("runs") / chosen.name, how_of(), full=full)
+
+
+store_commands.add_to(app)
 
 
 @app.command()
@@ -194,27 +214,6 @@ def doctor() -> None:
 
     for line in findings():
         typer.echo(line)
-
-
-def _study(path: Path, limit: int | None) -> Any:
-    import json
-
-    from xai_bench.study import Study
-
-    if path.is_dir():
-        file = path / "study.json"
-        if not file.is_file():
-            raise BadInput(f"folder {str(path)!r} holds no study.json; name a study.toml or the folder of a run.")
-        try:
-            table = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{str(file)!r} is not readable JSON ({error}); run the study again.") from None
-        if not isinstance(table, dict):
-            raise BadInput(f"{str(file)!r} holds no study; run the study again.")
-        study = Study.of(table)
-    else:
-        study = Study.read(path)
-    return replace(study, limit=limit) if limit is not None else study
 
 
 def _estimate_lines(costs: list[Cost]) -> list[str]:
@@ -259,6 +258,9 @@ def main() -> None:
     except XaiBenchError as error:
         typer.secho(f"xai-bench: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)
+    except Stopped as stop:
+        typer.secho(f"xai-bench: {stop}; the same command goes on where this one was.", err=True)
+        sys.exit(stop.code)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this
             typer.secho("xai-bench: stopped; the same command goes on where this one was.", err=True)

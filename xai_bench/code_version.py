@@ -1,7 +1,8 @@
 """A hash of the code that a number depends on: part of the key of every cell.
 
 It covers the plugin's module and every module that it imports, transitively, from its own distribution's top-level
-package and from `xai_bench*`. Comments and docstrings do not count.
+package and from `xai_bench*`; of another distribution than ours the version too, because it may hold compiled modules
+and data. Comments and docstrings do not count.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 import hashlib
 import importlib.util
 import sys
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,35 @@ def code_version(thing: Any) -> str:
     """The code hash of a class, a function, or an instance and the plugins in its fields."""
     versions = [_module_version(module) for module in sorted(_modules(thing))]
     return versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()[:16]
+
+
+def code_of(*things: Any) -> dict[str, str]:
+    """Module -> hash of all code that these things depend on, so that a change can be named.
+
+    A thing is a class, a function, an instance with the plugins in its fields, or the name of a module, which then
+    stands alone, without what it imports.
+    """
+    found: dict[str, str] = {}
+    for thing in things:
+        if isinstance(thing, str):
+            parsed = _parsed(thing)
+            found |= {thing: parsed[0][:12]} if parsed else {}
+        else:
+            for module in _modules(thing):
+                found |= _versions(module)
+    return found
+
+
+def code_now(module: str) -> str | None:
+    """The present hash of one line of `code_of`; None where the module or distribution is gone."""
+    if module.startswith(VERSION_OF):
+        name = module.removeprefix(VERSION_OF)
+        return version(name) if any(name in names for names in _distributions().values()) else None
+    parsed = _parsed(module)
+    return parsed[0][:12] if parsed else None
+
+
+VERSION_OF = "version of "
 
 
 def _modules(thing: Any) -> set[str]:
@@ -34,6 +65,24 @@ def _modules(thing: Any) -> set[str]:
 
 @functools.cache
 def _module_version(module: str) -> str:
+    return hashlib.sha256(repr(sorted(_reached(module).items())).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _versions(module: str) -> dict[str, str]:
+    top = module.split(".")[0]
+    ours = top.startswith("xai_bench") or top == "__main__"
+    foreign = [] if ours else _distributions().get(top, [])
+    versions = {f"{VERSION_OF}{name}": version(name) for name in sorted(foreign)}
+    return versions | {name: h[:12] for name, h in _reached(module).items()}
+
+
+_distributions = functools.cache(packages_distributions)
+
+
+@functools.cache
+def _reached(module: str) -> dict[str, str]:
+    """Every module that counts, and its hash."""
     own = module.split(".")[0]
     waiting, seen = [module], {}
     while waiting:
@@ -43,7 +92,7 @@ def _module_version(module: str) -> str:
             continue
         seen[name], imports = parsed
         waiting += [m for m in imports if m.split(".")[0] == own or m.startswith("xai_bench")]
-    return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
+    return seen
 
 
 @functools.cache

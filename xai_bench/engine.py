@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from xai_bench.spec import digest
 
 if TYPE_CHECKING:
     from xai_bench.classifiers.classifier import Classifier
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -64,11 +67,31 @@ class Engine:
         if self.progress is not None:
             self.progress(count)
 
-    def halve(self) -> None:
-        """Go on with half the batch."""
+    def make_room(self, error: Exception) -> None:
+        """Go on with half the batch where memory ran out; any other error goes on.
+
+        Raises OutOfMemory where the batch is one picture already.
+        """
+        if isinstance(error, OutOfMemory) or not out_of_memory(error):
+            raise error
+        if self.batch_size == 1:
+            raise OutOfMemory("one picture at a time still needs more than there is") from error
         self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def in_batches(self, items: Sequence[T], work: Callable[[Sequence[T], int], R]) -> Iterator[R]:
+        """`work(part, size)` of all items, a part at a time, to be padded to `size`; smaller where memory runs out."""
+        start = 0
+        while start < len(items):
+            part = items[start : start + self.batch_size]
+            try:
+                done = work(part, self.batch_size)
+            except (RuntimeError, MemoryError) as error:
+                self.make_room(error)
+                continue
+            start += len(part)
+            yield done
 
     @contextmanager
     def running(self, classifier: Classifier, shape: Sequence[int], now: Stamp | None = None) -> Iterator[None]:
@@ -148,6 +171,10 @@ def stamp(classifier: Classifier) -> Stamp:
     # `p.data.mul_(2)` moves no version counter; the first values tell.
     firsts = [t.reshape(-1)[:1] for t in weights if t.is_floating_point() and t.numel()]
     return (*places, *(torch.cat(firsts).tolist() if firsts else ()))
+
+
+class OutOfMemory(MemoryError):
+    """Memory ran out, and there is nothing left to halve."""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -21,6 +21,14 @@ class Unfit(XaiBenchError):
     """A pair that cannot work together, such as attention rollout and a CNN: the cell is skipped with this reason."""
 
 
+class CellFailed(XaiBenchError):
+    """A plugin failed on a cell, now or in an earlier run; the text is the row's reason."""
+
+
+class NonDeterministicCell(XaiBenchError):
+    """Two processes computed one cell in the same environment, and the results differ."""
+
+
 def did_you_mean(wrong: str, known: list[str]) -> str:
     """A suggestion to append to an error, or an empty string.
 

@@ -30,18 +30,27 @@ def estimate(study: Study) -> list[Cost]:
     A film that a classifier gets wrong is explained twice (label and prediction), which is not counted here. The time
     is that of the measured forward pass, shared by one process a core.
     """
-    count = len(study.dataset.samples(study.split))
     speeds = [(_forward_seconds(c, study), len(c.twins) if isinstance(c, Trained) else 1) for c in study.classifiers]
-    models, seconds = sum(n for _, n in speeds), sum(s * n for s, n in speeds)
-    shared = 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, models))
-    costs = []
+    models, seconds, shared = sum(n for _, n in speeds), sum(s * n for s, n in speeds), processes(study)
+    costs = [Cost(w, pictures, n * models, n * seconds / shared) for w, pictures, n in evaluations(study)]
+    return [c for c in costs if c.evaluations]
+
+
+def evaluations(study: Study) -> list[tuple[str, int, int]]:
+    """Each explainer and metric with its pictures and model evaluations for one classifier."""
+    count, found = len(study.dataset.samples(study.split)), []
     for chosen in (*study.explainers, *study.metrics):
         pictures = min(n for n in (count, study.limit, chosen.pictures) if n is not None)
         if chosen in study.explainers:
             pictures += _validation_films(study, chosen)
-        each = pictures * _evaluations(study, chosen)
-        costs.append(Cost(chosen.label, pictures, each * models, each * seconds / shared))
-    return [c for c in costs if c.evaluations]
+        found.append((chosen.label, pictures, pictures * _evaluations(study, chosen)))
+    return found
+
+
+def processes(study: Study) -> int:
+    """How many processes share a study on this machine: one a core, at most one a classifier and twin."""
+    models = sum(len(c.twins) if isinstance(c, Trained) else 1 for c in study.classifiers)
+    return 1 if torch.cuda.is_available() else max(1, min(os.cpu_count() or 1, models))
 
 
 def _validation_films(study: Study, explainer: Chosen) -> int:

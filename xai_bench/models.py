@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import replace
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 
 from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
 from xai_bench.classifiers.training import TrainingSet, accuracy, label_rows, train
-from xai_bench.code_version import code_version
+from xai_bench.code_version import code_of
 from xai_bench.errors import BadInput
+from xai_bench.machine import device
 from xai_bench.pictures import Pictures, TrainingFilms
-from xai_bench.references import check_readers
+from xai_bench.references import check_readers, check_regions
 from xai_bench.samples import Dataset, Head, Sample
 from xai_bench.spec import digest, spec_of
 from xai_bench.splits import refuse_leak
@@ -41,12 +42,31 @@ def samples_by_split(dataset: Dataset) -> dict[str, dict[str, Sample]]:
     return found
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A classifier or twin of a study, which is trained or loaded when it is made."""
+
+    name: str
+    replicate: int
+    train_seed: int | None
+    regime: str
+    fold: int | None
+    label: str
+    make: Callable[[Workbench], Model]
+
+
 def models(study: Study, bench: Workbench) -> Iterator[Model]:
     """Each classifier and replicate of the study, one after the other, trained where the store has none."""
+    return (entry.make(bench) for entry in entries(study))
+
+
+def entries(study: Study) -> Iterator[Entry]:
+    """Each classifier and replicate of the study, before it is trained or loaded."""
     splits = samples_by_split(study.dataset)
     if not splits.get(study.split):
         raise BadInput(f"split {study.split!r} of the dataset holds no film; choose another split or more films.")
     check_readers(study.references, splits[study.split].values())
+    check_regions([r for r in study.regions if r not in study.dataset.regions], splits[study.split].values())
 
     @cache
     def films(reader: Any, split: str) -> Pictures:
@@ -54,29 +74,35 @@ def models(study: Study, bench: Workbench) -> Iterator[Model]:
         return Pictures(splits[split], reader, references=study.references if read else ())
 
     for entry in study.classifiers:
-        if isinstance(entry, Given):
-            size = batch_size(study, bench, entry)
-            training = _films(films(entry.classifier.reader, "train"), entry.classifier.heads, study.regions)
-            pictures = films(entry.classifier.reader, study.split)
-            key = entry.classifier.identity()
-            checked = films(entry.classifier.reader, "validation")
-            yield Model(
-                entry.name, 0, None, "given", entry.classifier, key, pictures, training, size, validation=checked
-            )
-        elif isinstance(entry, Checkpoint):
-            size = batch_size(study, bench, entry)
-            classifier, card = load_checkpoint(Path(entry.checkpoint))
-            training = _films(films(classifier.reader, "train"), classifier.heads, study.regions)
-            pictures = films(classifier.reader, study.split)
-            regime = (card.get("training") or {}).get("fields", {}).get("regime", "checkpoint")
-            key, seed = classifier.weights_hash(), card.get("seed")
-            checked = films(classifier.reader, "validation")
-            yield Model(entry.name, 0, seed, regime, classifier, key, pictures, training, size, validation=checked)
-        else:
+        if isinstance(entry, Trained):
             own = films if entry.dataset is None else _films_of(entry.dataset, splits)
             for twin in entry.twins:
-                trained = _trained(study, bench, entry, twin, own, films(study.reader, study.split))
-                yield replace(trained, validation=films(study.reader, "validation"))
+                make = partial(_twin, study, entry, twin, own, films)
+                fold = twin.part if entry.folds else None
+                name = twin_name(entry, twin)
+                yield Entry(entry.name, twin.number, twin.seed, entry.training.regime, fold, name, make)
+        else:
+            regime = "given" if isinstance(entry, Given) else "checkpoint"
+            yield Entry(entry.name, 0, None, regime, None, entry.name, partial(_loaded, study, entry, films))
+
+
+def _loaded(study: Study, entry: Checkpoint | Given, films: Any, bench: Workbench) -> Model:
+    size = batch_size(study, bench, entry)
+    if isinstance(entry, Given):
+        classifier, regime, key, seed = entry.classifier, "given", entry.classifier.identity(), None
+    else:
+        classifier, card = load_checkpoint(Path(entry.checkpoint))
+        classifier = classifier.to(device())
+        regime = (card.get("training") or {}).get("fields", {}).get("regime", "checkpoint")
+        key, seed = classifier.weights_hash(), card.get("seed")
+    training = _films(films(classifier.reader, "train"), classifier.heads, study.regions)
+    pictures, checked = films(classifier.reader, study.split), films(classifier.reader, "validation")
+    return Model(entry.name, 0, seed, regime, classifier, key, pictures, training, size, validation=checked)
+
+
+def _twin(study: Study, entry: Trained, twin: Twin, own: Any, films: Any, bench: Workbench) -> Model:
+    trained = _trained(study, bench, entry, twin, own, films(study.reader, study.split))
+    return replace(trained, validation=films(study.reader, "validation"))
 
 
 def batch_size(study: Study, bench: Workbench, entry: Trained | Checkpoint | Given) -> int:
@@ -84,14 +110,14 @@ def batch_size(study: Study, bench: Workbench, entry: Trained | Checkpoint | Giv
     if study.batch_size is not None:
         return study.batch_size
     what = entry.classifier.identity() if isinstance(entry, Given) else by_content(_what(entry))
-    parts = {"classifier": what, "reader": spec_of(study.reader), "code": code_version(tune)}
+    parts = {"classifier": what, "reader": spec_of(study.reader), "code": code_of(tune)}
 
     def compute(_: Path) -> Mapping[str, Any]:
         tuned = tune(stand_in(entry, study))
         seconds = {str(size): seconds for size, seconds in tuned.seconds.items()}
         return {"batch_size": tuned.batch_size, "seconds a picture": seconds, "pictures": 0, "evaluations": 0}
 
-    return int(bench.cell("batch_size", parts, compute).receipt["batch_size"])
+    return int(bench.cell("batch_size", entry.name, parts, compute).receipt["batch_size"])
 
 
 def _what(entry: Trained | Checkpoint) -> Any:
@@ -129,7 +155,7 @@ def _trained(study: Study, bench: Workbench, entry: Trained, twin: Twin, films: 
     checked = lesson(entry, twin, films(study.reader, "validation"), heads, whole=True)
     parts = {
         "architecture": by_content(spec_of(entry.architecture)),
-        "training": spec_of(entry.training), "code": [code_version(entry.architecture), code_version(train)],
+        "training": spec_of(entry.training), "code": code_of(entry.architecture, train),
         "seed": seed, "heads": [spec_of(h) for h in heads], "reader": spec_of(study.reader),
         "films": [learned.digests, checked.digests],
     }  # fmt: skip
@@ -154,8 +180,8 @@ def _trained(study: Study, bench: Workbench, entry: Trained, twin: Twin, films: 
         save_checkpoint(classifier, folder, card)
         return {"pictures": len(learned.ids), "evaluations": 0}
 
-    cell = bench.cell("train", parts, compute)
-    classifier, _ = load_checkpoint(cell.folder)
+    cell = bench.cell("train", twin_name(entry, twin), parts, compute)
+    classifier = load_checkpoint(cell.folder)[0].to(device())
     training = _films(learned.pictures, heads, study.regions, set(learned.ids))
     weights = classifier.weights_hash()
     bench.memo[weights] = cell.receipt

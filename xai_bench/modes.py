@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from xai_bench.anatomy import needs_players
-from xai_bench.code_version import code_version
+from xai_bench.code_version import code_of
 from xai_bench.engine import Engine, Mode
 from xai_bench.fidelity import FILMS, Explain, best_mode, candidates
 from xai_bench.inputs import to_batch
@@ -23,6 +23,7 @@ from xai_bench.targets import Request
 from xai_bench.workbench import Counter, Model, Workbench
 
 CHECKS = ["mode", "films", "same", "lowest", "speed", "passed"]
+_UNCHECKED = pd.DataFrame(columns=CHECKS)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class ChosenMode:
     @property
     def key(self) -> list[Any]:
         """The decision and its numbers, for the key of what is computed in this mode."""
-        return [str(self.mode), self.checks.drop(columns="speed").to_dict("records")]
+        checks = [] if self.checks.empty else self.checks.drop(columns="speed").to_dict("records")
+        return [str(self.mode), checks]
 
 
 def choose(
@@ -50,13 +52,13 @@ def choose(
     A plugin that declares no `evaluations` does not ask the engine and runs in float32.
     """
     if not hasattr(plugin, "evaluations"):
-        return ChosenMode(Mode(), pd.DataFrame(columns=CHECKS))
+        return ChosenMode(Mode(), _UNCHECKED)
     if bench.precision != "auto":
-        return ChosenMode(Mode(bench.precision, bench.compile), pd.DataFrame(columns=CHECKS))
+        return ChosenMode(Mode(bench.precision, bench.compile), _UNCHECKED)
     modes = candidates(model.classifier, bench.compile)
     sample = _sample(films)
-    wanted = [(model.pictures.samples[r.picture].digest, r.picture, r.target) for r in sample]
-    key = {**parts, "films": wanted, "modes": [spec_of(m) for m in modes], "check": code_version(best_mode)}
+    code = {**parts["code"], **code_of(best_mode)}
+    key = {**parts, "code": code, "pictures": model.asked(sample), "modes": [spec_of(m) for m in modes]}
 
     def compute(folder: Path) -> Mapping[str, Any]:
         players = needs_players(plugin)
@@ -64,12 +66,13 @@ def choose(
         batch = to_batch(pictures, [r.target for r in sample]).to(model.classifier.device)
         with Counter().on(model.classifier) as count:
             _, tried = best_mode(model.classifier, batch, explain, modes)
-        rows = [[spec_of(f.mode)["fields"], f.films, f.same, f.lowest, f.speed, f.passed] for f in tried]
-        write_frame(folder, "checks", pd.DataFrame(rows, columns=CHECKS))
-        return {"pictures": len(sample), "evaluations": count.evaluations}
+        rows = [[spec_of(f.mode)["fields"], f.films, f.same, f.lowest, f.passed] for f in tried]
+        write_frame(folder, "checks", pd.DataFrame(rows, columns=[c for c in CHECKS if c != "speed"]))
+        return {"pictures": len(sample), "evaluations": count.evaluations, "speeds": [f.speed for f in tried]}
 
-    cell = bench.cell("modes", key, compute)
-    checks = cell.frame("checks")
+    name = getattr(plugin, "xai_bench_name", type(plugin).__name__)
+    cell = bench.cell("modes", f"{model.label}: {name}", key, compute)
+    checks = cell.frame("checks").assign(speed=cell.receipt["speeds"])[CHECKS]
     passed = [Mode(**fields) for fields, good in zip(checks["mode"], checks.passed, strict=True) if good]
     named = checks.assign(mode=[str(Mode(**m)) for m in checks["mode"]])
     return ChosenMode(passed[0] if passed else Mode(), named, cell.receipt)
@@ -100,6 +103,7 @@ def running(model: Model, mode: Mode, meter: Meter | None = None) -> Iterator[En
     """Within the block the classifier's engine runs in this mode and tells the meter."""
     engine = model.classifier.engine or Engine(batch_size=model.batch_size)
     before, engine.mode, engine.progress = engine.mode, mode, meter.answers if meter else None
+    engine.batch_size, engine.halved = model.batch_size, 0  # what memory did to another cell is not for this one
     try:
         yield engine
     finally:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.code_version import code_version
-from xai_bench.engine import Engine, Stamp, out_of_memory, stamp
+from xai_bench.engine import Engine, Stamp, stamp
 from xai_bench.errors import BadInput
 from xai_bench.protocols import Batch, Imputer, TrainingData
 from xai_bench.spec import digest, spec_of
@@ -266,14 +266,7 @@ def _context(classifier: Classifier, engine: Engine, scene: Scene, now: Stamp) -
         try:
             return engine.context(classifier, scene.images.shape[1:], now)
         except (RuntimeError, MemoryError) as error:
-            _make_room(engine, error)
-
-
-def _make_room(engine: Engine, error: Exception) -> None:
-    """Halve the batch where memory ran out; any other error goes on."""
-    if not out_of_memory(error) or engine.batch_size == 1:
-        raise error
-    engine.halve()
+            engine.make_room(error)
 
 
 def _compute(
@@ -298,7 +291,7 @@ def _compute(
                 logits = logits[: stop - start]
                 answers[start:stop] = _kept(classifier, logits, scene.targets[whose])
             except (RuntimeError, MemoryError) as error:
-                _make_room(engine, error)
+                engine.make_room(error)
                 continue
             engine.advance(stop - start)
             start = stop

@@ -102,6 +102,20 @@ def check_readers(wanted: Sequence[str], samples: Iterable[Sample]) -> None:
         raise BadInput(f"reference {reference!r}: no film has a region by {reader!r}; {there}.{hint}")
 
 
+def check_regions(wanted: Sequence[str], samples: Iterable[Sample]) -> None:
+    """Raises BadInput for a wanted region that no film has. Reads few films unless it must."""
+    missing, known = list(wanted), set[str]()
+    for sample in samples:
+        if not missing:
+            return
+        with contextlib.suppress(BadInput):  # a film that cannot be read is said where it is scored
+            known |= {key.name for key in sample.read_regions()}
+            missing = [name for name in missing if name not in known]
+    if missing:
+        there = f"they have {', '.join(map(repr, sorted(known)))}" if known else "they have no regions"
+        raise BadInput(f"no film has a region {missing[0]!r}; {there}.{did_you_mean(missing[0], sorted(known))}")
+
+
 def with_consensus(regions: Mapping[RegionKey, Region], wanted: Sequence[str]) -> dict[RegionKey, Region]:
     """A film's regions and, of every region that readers were asked for, the wanted consensus.
 

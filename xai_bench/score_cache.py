@@ -1,6 +1,7 @@
 """Answers of a model that were computed before: by weights, mode, batch shape, picture, players, imputer, coalition.
 
-Bounded in memory and on disk, the oldest leaves first. Safe to delete at any moment: it only saves time.
+Bounded in memory and on disk, the oldest leaves first. Safe to delete at any moment: it only saves time. A file ends
+with the sha256 of what is before it, because safetensors has no checksum; a damaged one counts as none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ LENGTH = 16
 
 OVERHEAD = 300
 """Bytes that an answer takes in memory beside its key and values: a dictionary's place, two Python objects."""
+
+SUFFIX, TAIL = ".answers", 32
 
 Answers = dict[bytes, NDArray[np.float32]]
 
@@ -89,16 +92,16 @@ class ScoreCache:
 
     def _file(self, name: str) -> Path | None:
         key = hashlib.sha256(name.encode()).hexdigest()[:32]
-        return None if self.root is None else self.root / f"{key}.safetensors"
+        return None if self.root is None else self.root / f"{key}{SUFFIX}"
 
     def _read(self, name: str) -> Answers:
         file = self._file(name)
         if file is None:
             return {}
         try:
-            found = load(file.read_bytes())
+            found = load(_checked(file.read_bytes()))
             keys, values = found["keys"], found["values"]
-        except (OSError, KeyError, safetensors.SafetensorError):  # absent or damaged: it is computed again
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError):  # absent or damaged: it is computed again
             return {}
         return {bytes(key): value.copy() for key, value in zip(keys, values, strict=False)}
 
@@ -113,7 +116,8 @@ class ScoreCache:
             handle, scratch = tempfile.mkstemp(dir=file.parent, prefix=".")
             try:
                 with os.fdopen(handle, "wb") as stream:
-                    stream.write(save({"keys": keys, "values": np.stack(list(answers.values()))}))
+                    data = save({"keys": keys, "values": np.stack(list(answers.values()))})
+                    stream.write(data + hashlib.sha256(data).digest())
                 os.utime(scratch, ns=(time.time_ns(),) * 2)  # a file system's own clock may be too coarse to tell ages
                 Path(scratch).replace(file)
             finally:
@@ -123,13 +127,29 @@ class ScoreCache:
         if self.root is None:
             return
         with contextlib.suppress(OSError):  # another process may remove the same files
-            files = sorted((p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.root.glob("*.safetensors"))
+            files = sorted((p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.root.glob(f"*{SUFFIX}"))
             total = sum(size for _, size, _ in files)
             for _, size, path in files:
                 if total <= self.limit:
                     break
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def intact(file: Path) -> bool:
+    """Whether a file of answers is as it was written."""
+    try:
+        _checked(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _checked(data: bytes) -> bytes:
+    """The data before the sha256. Raises ValueError where it does not fit."""
+    if hashlib.sha256(data[:-TAIL]).digest() != data[-TAIL:]:
+        raise ValueError("its sha256 does not fit")
+    return data[:-TAIL]
 
 
 def _size(key: bytes, value: NDArray[np.float32]) -> int:

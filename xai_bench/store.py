@@ -1,30 +1,44 @@
 """Content-addressed cells on disk: what was computed once is never computed again; nothing half-written is ever seen.
 
 A cell is a folder named by its key. It is written beside its place, synced, and renamed there in one step; the first
-writer wins. Its `receipt.json` holds the sha256 of every file in it, which is checked at every read: a damaged cell is
-reported, removed and computed again.
+writer wins, and a second one must bring equal bytes. Its `receipt.json` holds the sha256 of every file in it and of
+itself; all are checked at every read: a damaged cell is reported, removed and computed again. What failed is kept in
+`failures/`, a sealed file for each cell, until it is forgotten or succeeds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import safetensors.torch
 from torch import Tensor
 
-from xai_bench.errors import BadInput
+from xai_bench.errors import BadInput, NonDeterministicCell
+
+RECEIPT = "receipt.json"
+MEASURED = ("train", "batch_size", "modes")
+"""Kinds whose content rests on a training or on a clock: a second writer may bring other bytes, and the first stays."""
+
+OLD = 86_400.0
+"""Seconds after which a scratch folder of another machine counts as left behind."""
 
 
 class StoreWarning(UserWarning):
@@ -40,12 +54,45 @@ class Cell:
 
     def frame(self, name: str) -> pd.DataFrame:
         """A table of the cell."""
-        return pd.read_parquet(self.folder / f"{name}.parquet")
+        part = pq.ParquetFile(pa.BufferReader(self._read(f"{name}.parquet")))
+        frame: pd.DataFrame = part.read(use_threads=False).to_pandas(use_threads=False)
+        return frame
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Tensors of the cell by name."""
-        found: dict[str, Tensor] = safetensors.torch.load_file(self.folder / f"{name}.safetensors")
+        found: dict[str, Tensor] = safetensors.torch.load(self._read(f"{name}.safetensors"))
         return found
+
+    def has(self, file: str) -> bool:
+        """Whether the cell holds a file of this name."""
+        return file in self.receipt["files"]
+
+    def _read(self, file: str) -> bytes:
+        """The bytes that are checked are the bytes that are used."""
+        data = _bytes(self.folder / file)
+        if _sha256(data) != self.receipt["files"][file]:
+            raise BadInput(f"{self.folder / file} changed after it was checked; run the same command again.")
+        return data
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A folder in which a process fills, or filled, a cell."""
+
+    folder: Path
+    kind: str
+    key: str
+    host: str
+    pid: int
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its process is gone; of another machine's process only the folder's age tells."""
+        if self.host == host():
+            return not _alive(self.pid)
+        with contextlib.suppress(OSError):
+            return time.time() - self.folder.stat().st_mtime > OLD
+        return False
 
 
 @dataclass(frozen=True)
@@ -64,92 +111,291 @@ class Store:
                 pass
         return cls(root)
 
+    @classmethod
+    def existing(cls, folder: str | Path) -> Store:
+        """A store that is only read. Raises BadInput where there is none."""
+        if not (Path(folder) / "cells").is_dir():
+            raise BadInput(f"{str(folder)!r} holds no results; name the folder of a run, or run the study first.")
+        return cls(Path(folder))
+
     def folder(self, kind: str, key: str) -> Path:
         """Where a cell of this key is or will be."""
         return self.root / "cells" / kind / key
 
-    def get(self, kind: str, key: str) -> Cell | None:
-        """The cell, or None where it is missing. A damaged cell is removed with a warning."""
+    def look(self, kind: str, key: str, *, contents: bool = True) -> tuple[Cell | None, list[str]]:
+        """The cell, or None where it is missing or damaged; and its damage, each a file and what is wrong with it.
+
+        Nothing is changed. `contents` False: only the receipt is read. Raises BadInput where the disk cannot be read.
+        """
         folder = self.folder(kind, key)
         if not folder.is_dir():
-            return None
+            return None, []
         try:
-            receipt = json.loads((folder / "receipt.json").read_text())
-            damaged = [n for n, h in receipt["files"].items() if _sha256(folder / n) != h]
-        except (OSError, ValueError, KeyError) as error:
-            damaged = [f"receipt.json ({type(error).__name__})"]
-        if damaged:
+            receipt = unseal(_bytes(folder / RECEIPT))
+            files: Mapping[str, str] = receipt["files"]
+        except FileNotFoundError:
+            return None, [f"{RECEIPT} is missing"] if folder.is_dir() else []  # it may be removed at this moment
+        except (ValueError, KeyError):
+            return None, [f"{RECEIPT} is damaged"]
+        if (receipt.get("kind"), receipt.get("key")) != (kind, key):
+            return None, [f"{RECEIPT} is that of another cell"]
+        damage = [f"{name} {wrong}" for name, h in files.items() if contents and (wrong := _wrong(folder / name, h))]
+        return (None if damage else Cell(folder, receipt)), damage
+
+    def get(self, kind: str, key: str) -> Cell | None:
+        """The cell, or None where it is missing. A damaged cell is removed with a warning."""
+        cell, damage = self.look(kind, key)
+        if damage:
             warnings.warn(
-                f"cell {kind}/{key} is damaged ({', '.join(damaged)}); it is removed and computed again.",
+                f"cell {kind}/{key} is damaged ({', '.join(damage)}); it is removed and computed again.",
                 StoreWarning,
                 stacklevel=2,
             )
             self.delete(kind, key)
-            return None
-        return Cell(folder, receipt)
+        return cell
 
     @contextlib.contextmanager
     def commit(self, kind: str, key: str, receipt: Mapping[str, Any]) -> Iterator[Path]:
-        """A scratch folder to fill; at the end of the block it becomes the cell, or vanishes if the block raised."""
+        """A scratch folder to fill; at the end of the block it becomes the cell, or vanishes if the block raised.
+
+        Raises NonDeterministicCell where another process committed other bytes under this key in the same environment.
+        """
         place = self.folder(kind, key)
-        with writing(self.root):
+        with writing(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=place.parent))
+            scratch = _scratch(place)
         try:
             yield scratch
-            with writing(self.root):
-                files = {p.name: _sha256(p) for p in sorted(scratch.iterdir())}
-                written = {"key": key, "kind": kind, "files": files, "written": time.time(), **receipt}
-                (scratch / "receipt.json").write_text(json.dumps(written, indent=1))
-                for path in scratch.iterdir():
-                    _sync(path)
-                _sync(scratch)
-                try:
-                    scratch.rename(place)
-                except OSError:
-                    if not place.is_dir():  # where it is one, another writer was first: its cell stays
-                        raise
+            with writing(place):
+                written = {"key": key, "kind": kind, "written": time.time(), **receipt, **_contents(scratch)}
+                (scratch / RECEIPT).write_bytes(seal(written))
+                _sync_all([*scratch.iterdir(), scratch])
+                first = self._take_place(kind, key, scratch)
                 _sync(place.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+        if first is not None:
+            self._compare(first, written)
+
+    def _take_place(self, kind: str, key: str, scratch: Path) -> Cell | None:
+        """Rename the folder to its place; the cell that was there already, if there is one that is sound."""
+        place = self.folder(kind, key)
+        try:
+            scratch.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+            first, damage = self.look(kind, key)
+            if not damage:
+                return first
+            self.delete(kind, key)
+            scratch.rename(place)
+        return None
+
+    def _compare(self, first: Cell, second: Mapping[str, Any]) -> None:
+        """Equal bytes are required where nothing that may change them differs; else the first's receipt says so."""
+        if first.receipt["files"] == second["files"]:
+            return
+        either = (first.receipt, second)
+        same = first.receipt.get("environment") == second.get("environment")
+        if same and second["kind"] not in MEASURED and not any(r.get("halved") for r in either):
+            names = [n for n, h in second["files"].items() if first.receipt["files"].get(n) != h]
+            raise NonDeterministicCell(
+                f"cell {second['kind']}/{second['key']} ({second.get('label', '')}) was computed by two processes with "
+                f"different results ({', '.join(names)}); the plugin is not deterministic: give it a field `seed`, or "
+                "set torch.use_deterministic_algorithms(True)."
+            )
+        note = {k: second.get(k) for k in ("files", "environment", "host", "written", "halved")}
+        with contextlib.suppress(FileNotFoundError):  # the cell may be removed at this moment
+            others = [*first.receipt.get("others", ()), note]
+            put(first.folder / RECEIPT, seal({**first.receipt, "others": others}))
 
     def delete(self, kind: str, key: str) -> None:
-        """Remove a cell; it will be computed again when a study asks for it."""
-        shutil.rmtree(self.folder(kind, key), ignore_errors=True)
+        """Remove a cell, in one step; it will be computed again when a study asks for it."""
+        place = self.folder(kind, key)
+        with writing(place), contextlib.suppress(FileNotFoundError):
+            grave = _scratch(place)
+            try:
+                place.rename(grave)
+            finally:
+                shutil.rmtree(grave, ignore_errors=True)
+
+    def kinds(self) -> list[str]:
+        """The kinds of cell in the store."""
+        return sorted(p.name for p in (self.root / "cells").glob("*") if p.is_dir())
 
     def cells(self, kind: str) -> list[str]:
         """The keys of all committed cells of a kind."""
         folder = self.root / "cells" / kind
         return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
 
+    def scratches(self) -> list[Scratch]:
+        """The folders in which cells are being filled, or were when their process died."""
+        found = []
+        for folder in sorted((self.root / "cells").glob("*/.*")):
+            parts = folder.name[1:].split(".")
+            machine, _, pid = (parts[1] if len(parts) == 3 else "").partition("-")
+            if pid.isdigit():
+                found.append(Scratch(folder, folder.parent.name, parts[0], machine, int(pid)))
+        return found
+
+    def fail(self, kind: str, key: str, label: str, status: str, reason: str) -> None:
+        """Remember that a cell failed (`status` failed) or does not fit (skipped), and why."""
+        record = {"kind": kind, "key": key, "label": label, "status": status, "reason": reason, "written": time.time()}
+        path = self._failure(kind, key)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            put(path, seal(record))
+
+    def failure(self, kind: str, key: str) -> Mapping[str, Any] | None:
+        """What is remembered of a cell that failed; a damaged record counts as none."""
+        try:
+            return unseal(_bytes(self._failure(kind, key)))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Kind and key of every cell of which a failure is remembered."""
+        found = (self.root / "failures").glob("*/*.json")
+        return sorted((p.parent.name, p.stem) for p in found if not p.name.startswith("."))
+
+    def forget_failures(self) -> int:
+        """Whatever failed will be tried again; gives how many were remembered."""
+        known = self.failures()
+        for kind, key in known:
+            self.forget(kind, key)
+        return len(known)
+
+    def forget(self, kind: str, key: str) -> None:
+        """Forget the failure of one cell."""
+        path = self._failure(kind, key)
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+    def _failure(self, kind: str, key: str) -> Path:
+        return self.root / "failures" / kind / f"{key}.json"
+
+
+def host() -> str:
+    """Tells machines apart without naming them.
+
+    >>> len(host())
+    8
+    """
+    return hashlib.sha256(f"xai-bench {socket.gethostname()}".encode()).hexdigest()[:8]
+
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn a full disk, a read-only folder or a file in the way into one clear sentence."""
+def writing(path: Path, size: int | None = None) -> Iterator[None]:
+    """Turn a full disk, a read-only folder or a file in the way into one clear sentence. `size`: bytes to write."""
     try:
         yield
     except OSError as error:
+        asked = "" if size is None else f", {size:,} bytes were to be written"
         raise BadInput(
-            f"{folder} cannot be written ({error.strerror or error}); free space, or name another folder with --store."
+            f"{path} cannot be written ({error.strerror or error}{asked}, {_free(path)}); free space or make it "
+            "writable, or name another folder with --store; the same command then goes on."
         ) from None
+
+
+def _free(path: Path) -> str:
+    for folder in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return f"{shutil.disk_usage(folder).free:,} bytes are free there"
+    return "how much is free is unknown"
+
+
+def seal(record: Mapping[str, Any]) -> bytes:
+    """One line of JSON whose last value is the sha256 of the rest: every byte counts.
+
+    >>> seal({"a": 1})[:20]
+    b'{"a": 1, "sha256": "'
+    >>> unseal(seal({"a": 1}))
+    {'a': 1}
+    """
+    body = json.dumps(record, sort_keys=True).encode()
+    return body[:-1] + _tail(body)
+
+
+def unseal(data: bytes) -> dict[str, Any]:
+    """What was sealed. Raises ValueError where any byte changed."""
+    body = data[: -len(_tail(b""))] + b"}"
+    if data[len(body) - 1 :] != _tail(body):
+        raise ValueError("its sha256 does not fit")
+    record: dict[str, Any] = json.loads(body)
+    return record
+
+
+def _tail(body: bytes) -> bytes:
+    return f', "sha256": "{_sha256(body)}"}}\n'.encode()
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a restarted machine, finds the old one or the new one."""
+    with writing(path, len(data)):
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            scratch.write_bytes(data)
+            _sync(scratch)
+            scratch.replace(path)
+            _sync(path.parent)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _scratch(place: Path) -> Path:
+    """A new hidden folder beside a cell's place, that others may read if the umask lets them."""
+    folder = place.with_name(f".{place.name}.{host()}-{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    folder.mkdir()
+    return folder
 
 
 def write_frame(folder: Path, name: str, frame: pd.DataFrame) -> None:
     """A table as an immutable Parquet part, without timestamps, so that equal tables are equal bytes."""
-    with writing(folder.parent):
-        frame.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), buffer, compression="zstd")
+    _write(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
 
 
 def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     """Tensors as safetensors."""
-    with writing(folder.parent):
-        data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
-        (folder / f"{name}.safetensors").write_bytes(data)
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
+    _write(folder / f"{name}.safetensors", data)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _write(path: Path, data: bytes) -> None:
+    with writing(path, len(data)):
+        path.write_bytes(data)
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    """The sha256 of every file of a folder, and their bytes in all."""
+    paths = sorted(folder.iterdir())
+    return {"files": {p.name: _sha256(_bytes(p)) for p in paths}, "bytes": sum(p.stat().st_size for p in paths)}
+
+
+def _wrong(path: Path, expected: str) -> str:
+    try:
+        return "" if _sha256(_bytes(path)) == expected else "is damaged"
+    except FileNotFoundError:
+        return "is missing"
+
+
+def _bytes(path: Path) -> bytes:
+    """A file's bytes. A disk that fails is not a damaged file: it may work again, so that nothing is removed."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror or error}); repair the disk or the permissions and run the same "
+            "command again, or remove that cell by hand."
+        ) from None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -158,3 +404,24 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_all(paths: list[Path]) -> None:
+    """Side by side: the file system then writes its journal once, which is several times as fast."""
+    list(_threads(os.getpid()).map(_sync, paths))
+
+
+@functools.cache
+def _threads(_: int) -> ThreadPoolExecutor:
+    """Of this process: a forked one has none of its parent's threads."""
+    return ThreadPoolExecutor(4, thread_name_prefix="sync")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -17,7 +17,7 @@ from torch import Tensor
 from xai_bench.anatomy import needs_players, players_key
 from xai_bench.cells import Maps
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.code_version import code_version
+from xai_bench.code_version import code_of, code_version
 from xai_bench.errors import Unfit
 from xai_bench.inputs import to_batch, to_region
 from xai_bench.protocols import Batch, Case, ClassifierCard, Evidence, Saliency, Summary
@@ -53,14 +53,15 @@ def summaries(bench: Workbench, study: Study, evidence: Evidence, maps: AllMaps)
 
 
 def _summary(bench: Workbench, summary: Summary, evidence: Evidence, seen: Mapping[str, Any]) -> pd.DataFrame:
-    key = {**seen, "plugin": spec_of(summary), "code": code_version(summary), "seed": evidence.seed}
+    key = {**seen, "plugin": spec_of(summary), "code": code_of(summary), "seed": evidence.seed}
 
     def compute(folder: Path) -> Mapping[str, Any]:
         rows = pd.DataFrame([{**vars(row), "exclusions": json.dumps(row.exclusions)} for row in summary(evidence)])
         write_frame(folder, "rows", rows)
         return {"evaluations": 0, "pictures": evidence.predictions.picture.nunique()}
 
-    frame = bench.cell("summaries", key, compute).frame("rows")
+    label = str(getattr(summary, "xai_bench_name", type(summary).__name__))
+    frame = bench.cell("summaries", label, key, compute).frame("rows")
     return frame.assign(exclusions=[json.loads(text) for text in frame.exclusions])
 
 

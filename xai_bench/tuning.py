@@ -11,6 +11,7 @@ import torch
 from xai_bench.classifiers.checkpoint import bare, load_checkpoint
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.engine import Engine, out_of_memory
+from xai_bench.machine import device
 from xai_bench.study import Checkpoint, Given, Study, Trained
 
 SLACK = 1.03
@@ -58,6 +59,6 @@ def stand_in(entry: Trained | Checkpoint | Given, study: Study) -> Classifier:
     if isinstance(entry, Given):
         return entry.classifier
     if isinstance(entry, Checkpoint):
-        return load_checkpoint(entry.checkpoint)[0]
+        return load_checkpoint(entry.checkpoint)[0].to(device())
     built: Classifier = bare(entry.architecture).build(study.dataset.heads, study.reader, 0)
-    return built
+    return built.to(device())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xai_bench.anatomy import needs_players, players_key
-from xai_bench.cells import BLOCK, Maps, Question, Tuned, cases, fitted, maps, region_keys
-from xai_bench.code_version import code_version
+from xai_bench.cells import BLOCK, HARNESS, Maps, Question, Tuned, cases, fitted, maps, region_keys
+from xai_bench.code_version import code_of
 from xai_bench.errors import Unfit
 from xai_bench.protocols import Case, Explainer
 from xai_bench.references import consensus_key
@@ -61,8 +61,9 @@ def tuned(
     ready, state = fitted(bench, model, question.metric)
     explaining, _ = fitted(bench, model, explainer)  # its state is in the maps' keys
     names = question.regions if question.metric.needs_region else ("",)
+    code = code_of(question.metric, *model.classifier.own_classes(), *HARNESS, "xai_bench.validation")
     parts = {
-        "plugin": spec_of(question.metric), "code": code_version(question.metric), "state": state,
+        "plugin": spec_of(question.metric), "code": code, "state": state,
         "maps": [m.key for m in made], "regions": names, "references": question.references,
         **consensus_key(question.references), **players_key(question.metric),
     }  # fmt: skip
@@ -78,7 +79,7 @@ def tuned(
                 write_tensors(folder, f"state_{n}", state_of(learned))
         return {"evaluations": 0, "pictures": len(wanted), "problems": problems}
 
-    cell = bench.cell("tuned", parts, compute)
+    cell = bench.cell("tuned", f"{model.label}: {label}", parts, compute)
     problems = cell.receipt["problems"]
     metrics = {
         name: with_state(ready, cell.tensors(f"state_{n}")) for n, name in enumerate(names) if name not in problems

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Precision
-from xai_bench.environment import environment
-from xai_bench.errors import BadInput
+from xai_bench.environment import environment, peak_memory
+from xai_bench.errors import BadInput, CellFailed, Unfit, XaiBenchError
+from xai_bench.key_parts import brief
 from xai_bench.pictures import Pictures, TrainingFilms
 from xai_bench.progress import Progress
 from xai_bench.score_cache import ScoreCache
 from xai_bench.spec import digest
-from xai_bench.store import Cell, Store
+from xai_bench.store import Cell, Store, host
+
+if TYPE_CHECKING:
+    from xai_bench.targets import Request
+
+BLAMED = ("train", "predictions", "fitted", "modes", "maps", "tuned", "scores")
+"""Kinds of cell whose failure is a row of the run and not its end; it is remembered, and not tried again unasked."""
+
+Compute = Callable[[Path], Mapping[str, Any]]
+"""Fills a folder, which becomes a cell, and gives lines for its receipt."""
 
 
 @dataclass
@@ -65,6 +75,14 @@ class Model:
         parts = (("seed", self.train_seed), ("fold", self.fold), ("resample", self.resample))
         return ", ".join([self.name, *(f"{what} {n}" for what, n in parts if n is not None)])
 
+    def asked(self, requests: Sequence[Request]) -> dict[str, list[Any]]:
+        """Which films, with which content, are explained for which class: for the key of what comes of them."""
+        return {
+            "ids": [r.picture for r in requests],
+            "films": [self.pictures.samples[r.picture].digest for r in requests],
+            "targets": [r.target for r in requests],
+        }
+
 
 @dataclass(frozen=True)
 class Workbench:
@@ -77,20 +95,48 @@ class Workbench:
     cache: ScoreCache | None = None
     memo: dict[str, Any] = field(default_factory=dict)
 
-    def cell(self, kind: str, parts: Any, compute: Callable[[Path], Mapping[str, Any]]) -> Cell:
-        """The cell with this key, computed and committed if it is missing.
+    def cell(self, kind: str, label: str, parts: Mapping[str, Any], compute: Compute) -> Cell:
+        """The cell whose key is the hash of `parts`, computed and committed if it is missing.
 
-        `compute` fills a folder and returns lines for the receipt.
+        `label` tells people what it is. Raises CellFailed where a plugin fails on it, or failed before and its failure
+        was not forgotten (`Store.forget_failures`).
         """
         key = digest(parts)
         found = self.store.get(kind, key)
         if found is None:
-            start = time.monotonic()
-            receipt: dict[str, Any] = {"environment": environment()}
-            with self.store.commit(kind, key, receipt) as folder:
-                receipt |= compute(folder)
-                receipt |= {"seconds": time.monotonic() - start}
+            known = self.store.failure(kind, key)
+            if known is not None and known["status"] == "failed":
+                raise CellFailed(known["reason"])
+            with self._remembering(kind, key, label):
+                self._compute(kind, key, {"label": label, "parts": brief(parts)}, compute)
+            if known is not None:
+                self.store.forget(kind, key)
             found = self.store.get(kind, key)
         if found is None:
             raise BadInput(f"cell {kind}/{key} vanished after it was written; is another process deleting the store?")
         return found
+
+    def _compute(self, kind: str, key: str, about: Mapping[str, Any], compute: Compute) -> None:
+        start = time.monotonic()
+        receipt = {**about, "environment": environment(), "host": host()}
+        with self.store.commit(kind, key, receipt) as folder, peak_memory() as peak:
+            receipt |= compute(folder)
+            receipt |= {"seconds": time.monotonic() - start, **peak()}
+
+    @contextlib.contextmanager
+    def _remembering(self, kind: str, key: str, label: str) -> Iterator[None]:
+        """A plugin's failure is kept for the other processes and the next run; the machine's own troubles are not."""
+        try:
+            yield
+        except Unfit as error:
+            if kind in BLAMED:
+                self.store.fail(kind, key, label, "skipped", str(error))
+            raise
+        except (XaiBenchError, OSError):
+            raise
+        except Exception as error:
+            if kind not in BLAMED:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            self.store.fail(kind, key, label, "failed", reason)
+            raise CellFailed(reason) from error

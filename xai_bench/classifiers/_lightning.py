@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import pickle
+import shutil
 import signal
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from torch import Tensor, nn
 
 from xai_bench.classifiers.training import Training, TrainingSet, as_floats, columns_of
 from xai_bench.errors import BadInput
+from xai_bench.interruption import between_cells
 from xai_bench.samples import Head
 
 WARM_UP = 0.05
@@ -44,7 +48,7 @@ class Job:
 def fit(network: nn.Module, job: Job) -> None:
     """Train a network from pictures (or features) to logits in place, going on where an earlier call was stopped."""
     task = Fit(network, job)
-    state = str(job.path) if job.path.exists() else None
+    state = _sound(job.path)
     devices = range(torch.cuda.device_count())
     with _quiet(), _own_backend(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(job.seed)
@@ -62,13 +66,37 @@ def fit(network: nn.Module, job: Job) -> None:
             ) from error
         except OSError as error:
             raise BadInput(
-                f"training folder {str(job.path.parent)!r} cannot be used ({error.strerror or error}); choose another."
+                f"training folder {str(job.path.parent)!r} cannot be used ({error.strerror or error}, "
+                f"{_free(job.path)}); free space or choose another folder; the same command then goes on."
             ) from error
     if task.best is not None:
         network.load_state_dict(task.best)
     job.path.unlink(missing_ok=True)
     if job.path.parent.is_dir() and not any(job.path.parent.iterdir()):
         job.path.parent.rmdir()
+
+
+def _sound(path: Path) -> str | None:
+    """Where a stopped training goes on. A state that a full disk or a dying machine left damaged is thrown away."""
+    if not path.is_file():
+        return None
+    data = io.BytesIO(path.read_bytes())
+    try:
+        sound = zipfile.ZipFile(data).testzip() is None
+    except Exception:  # flipped bytes break a zip file in many ways
+        sound = False
+    if sound:
+        return str(path)
+    warnings.warn(f"the state of a stopped training, {path}, is damaged; it begins again.", UserWarning, stacklevel=2)
+    path.unlink()
+    return None
+
+
+def _free(path: Path) -> str:
+    for folder in path.parents:
+        if folder.is_dir():
+            return f"{shutil.disk_usage(folder).free:,} bytes are free there"
+    return "nothing is there"
 
 
 class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types that we follow
@@ -103,6 +131,7 @@ class Fit(pl.LightningModule):  # type: ignore[misc]  # Lightning ships no types
 
     def on_train_epoch_start(self) -> None:
         """A new order of the pictures; frozen parts in eval mode."""
+        between_cells()  # the state of the last epoch is on disk
         seed = (self.job.seed << 16) + self.current_epoch
         torch.manual_seed(seed)  # dropout
         self.generator.manual_seed(seed)

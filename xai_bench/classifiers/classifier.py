@@ -159,11 +159,15 @@ class Classifier(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:24]
 
-    def identity(self) -> str:
-        """What identifies a classifier in memory: its weights, and the code of its modules that are no library's."""
+    def own_classes(self) -> list[type[nn.Module]]:
+        """The classes of its modules that are no library's: their code is a part of what it computes."""
         classes = {type(module) for module in self.model.modules()}
         own = [c for c in classes if c.__module__.split(".")[0] not in LIBRARIES]
-        code = sorted((f"{c.__module__}.{c.__qualname__}", code_version(c)) for c in own)
+        return sorted(own, key=lambda c: (c.__module__, c.__qualname__))
+
+    def identity(self) -> str:
+        """What identifies a classifier in memory: its weights, and the code of its modules that are no library's."""
+        code = [(f"{c.__module__}.{c.__qualname__}", code_version(c)) for c in self.own_classes()]
         return hashlib.sha256(repr((self.weights_hash(), code)).encode()).hexdigest()[:24]
 
 
