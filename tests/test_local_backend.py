@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def test_a_mistake_met_by_a_worker_ends_the_run_with_its_sentence(tmp_path: Path
 
 
 def test_workers_that_cannot_begin_are_not_started_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource_tracker.ensure_running()  # it is begun in the same way
     monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
     with pytest.raises(BadInput, match=r"3 workers in a row ended before they could begin \(with exit code 1\)"):
         evaluate(tiny(), store=tmp_path, progress=QUIET, backend=Local(2))

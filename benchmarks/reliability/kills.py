@@ -5,9 +5,13 @@
 A tiny study (two twins trained, three explainers, two metrics, a summary) runs on two workers. In the driver's trials
 the run is killed at a random moment of the time that an undisturbed one takes, and begun again until it ends by itself;
 in the workers' one of its workers is killed so. Afterwards every table is compared byte by byte with the undisturbed
-run's, rows are counted, and the store is looked through for damage. Last output:
+run's, rows are counted, and the store is looked through for damage. Last output (two starts, on a busy machine of two
+cores):
 
-    (not measured yet)
+    undisturbed: 42.6 s, 2064 rows
+    killed              kills    finished runs        rows lost       rows twice runs that differ    damaged cells
+    driver                 52                5                0                0                0                0
+    worker                  6                7                0                0                0                0
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@
 
 The same study is run by one and by two local workers, in turns; counted from the first piece of work to the last, so
 without the start of processes. Then jobs with nothing to do are handed out, which is what a driver can do at most, and
-a finished study is assembled again, which is its work alone. Last output:
+a finished study is assembled again, which is its work alone. Last output, without the speed-up, for which the machine
+was too busy:
 
-    (not measured yet)
+    local: 4671 empty jobs a second on 2 workers; the driver uses 58% of a core
+    dask: 125 empty jobs a second on 2 workers; the driver uses 44% of a core
+    assembling 48 finished cells: 5.6 ms a cell
 """
 
 from __future__ import annotations
