@@ -4,7 +4,8 @@
 
 Each reader saves 200 times without a pause, freehand outlines of 200 points, four revisions a drawing, against a real
 server over a folder on the disk (SQLite in WAL mode, synchronized at every commit). Afterwards the database is read.
-Target: 0 lost, 0 twice, an intact audit chain, 95 % of the saves answered within 150 ms. Last output (two cores, nothing else running):
+Target: 0 lost, 0 twice, an intact audit chain, 95 % of the saves answered within 150 ms. Last output
+(two cores, nothing else running):
 
     4 readers x 200 saves in 9.5 s: 0 lost, 0 twice, chain intact
     answered in 40 ms (median), 56 ms (95 %), 288 ms (slowest)
