@@ -43,13 +43,13 @@ from xai_bench_explainers._players import _segmented, superpixels
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.classifiers.torchvision_zoo import TorchvisionModel
 from xai_bench.engine import Engine, Mode
-from xai_bench.fidelity import best_mode, candidates
 from xai_bench.inputs import Input, Resize
 from xai_bench.protocols import Batch, Case
+from xai_bench.running.fidelity import best_mode, candidates
+from xai_bench.running.tuning import forward_seconds
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Head
 from xai_bench.spec import build
-from xai_bench.tuning import forward_seconds
-from xai_bench.workbench import Counter
 
 CLASSES = 10
 SAMPLES = {"resnet18": 500, "resnet50": 112}

@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.augment import Augment
 from xai_bench.classifiers.training import Training
 from xai_bench.inputs import Input, Intensity, Resize
@@ -28,7 +27,8 @@ from xai_bench.pictures import Pictures
 from xai_bench.progress import Progress
 from xai_bench.reporting.output import write_page
 from xai_bench.reporting.terminal import show
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
 from xai_bench.spec import build
 from xai_bench.statistics import interval
 from xai_bench.study import Study, Trained

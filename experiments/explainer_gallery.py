@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from xai_bench.benchmark import evaluate
-from xai_bench.demo import HONEST, Demo
+from xai_bench.cli.demo import HONEST, Demo
 from xai_bench.inputs import Input, Resize
 from xai_bench.progress import Progress
 from xai_bench.registry import EXPLAINERS
 from xai_bench.reporting.figures import png
 from xai_bench.reporting.overlay import blend
 from xai_bench.reporting.table import readable
-from xai_bench.run import GalleryItem, Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import GalleryItem, Run
 from xai_bench.spec import build
 from xai_bench.study import Study, Target, Trained
 

@@ -27,15 +27,15 @@ import argparse
 import numpy as np
 import torch
 
-from xai_bench.demo import HONEST, Demo
+from xai_bench.cli.demo import HONEST, Demo
 from xai_bench.inputs import to_batch
-from xai_bench.models import models
 from xai_bench.phantom import fixed_box
 from xai_bench.progress import Progress
+from xai_bench.running.models import models
+from xai_bench.running.workbench import Workbench
 from xai_bench.spec import build
 from xai_bench.statistics import interval
-from xai_bench.store import Store
-from xai_bench.workbench import Workbench
+from xai_bench.store.store import Store
 
 
 def without_spine(store: str) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from xai_bench.benchmark import evaluate
-from xai_bench.demo import Demo
+from xai_bench.cli.demo import Demo
 from xai_bench.progress import Progress
 from xai_bench.reporting.figures import png
 from xai_bench.reporting.overlay import blend
 from xai_bench.reporting.table import readable
+from xai_bench.running.benchmark import evaluate
 
 METHODS = ("grad_cam", "occlusion", "lime", "shap_partition")
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from aasce_alignment import READER, REGIMES, network
 
-from xai_bench.benchmark import evaluate
+from xai_bench.cli.stability import stability_study
 from xai_bench.progress import Progress
 from xai_bench.reporting.output import write_page
 from xai_bench.reporting.terminal import show
+from xai_bench.running.benchmark import evaluate
 from xai_bench.spec import build
-from xai_bench.stability import stability_study
 from xai_bench.study import Study, Trained
 
 FILMS = 12  # the fixed subset on which all is explained

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xai_bench.progress import Progress
-from xai_bench.run import Run
+from xai_bench.running.run import Run
 from xai_bench.study import Study
 
 QUIET = Progress(quiet=True)

@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 # beartype looks at one random item of a sequence: with a generator of its own, contract tests can watch the global one.
 codemain.getrandbits = random.Random(0).getrandbits
 
-CHECKED = ["xai_bench.perturbation", "xai_bench.fidelity", "xai_bench.imputers", "xai_bench.saliency",
+CHECKED = ["xai_bench.perturbation", "xai_bench.running.fidelity", "xai_bench.imputers", "xai_bench.saliency",
            "xai_bench.score_cache", "xai_bench.similarity", "xai_bench_metrics", "xai_bench_explainers"]  # fmt: skip
 
 with install_import_hook(CHECKED, "beartype.beartype"):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from xai_bench.protocols import ScoreInfo
 from xai_bench.registry import METRICS
-from xai_bench.run import GalleryItem
+from xai_bench.running.run import GalleryItem
 from xai_bench.samples import Head
 from xai_bench.study import Chosen
 

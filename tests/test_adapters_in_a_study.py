@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.progress import Progress
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
 from xai_bench.samples import Fixed
 from xai_bench.study import Given, Study
 

@@ -17,7 +17,6 @@ from xai_bench_metrics.level import Level
 from xai_bench_metrics.pointing_game import PointingGame
 
 from xai_bench.anatomy import NO_PLAYERS, T1_TO_L5, anatomy_of, needs_players, players_key, without_players
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.datasets.phantom import Films, Phantom
 from xai_bench.errors import BadInput
@@ -25,6 +24,7 @@ from xai_bench.geometry import chain_mask
 from xai_bench.imputers.zero import Zero
 from xai_bench.inputs import Input, Resize, read_picture, to_batch
 from xai_bench.protocols import Reason, Result
+from xai_bench.running.benchmark import evaluate
 from xai_bench.samples import Fixed, Sample
 from xai_bench.study import Given, Study
 

@@ -17,9 +17,9 @@ from xai_bench.backends.local import Local
 from xai_bench.backends.serial import Serial
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
-from xai_bench.machine import limited
+from xai_bench.running.machine import limited
 from xai_bench.samples import Fixed
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Given, Study
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from xai_bench.benchmark import ROWS, evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.progress import Progress
 from xai_bench.protocols import Batch, Case, Reason, Result, ScoreInfo
+from xai_bench.running.benchmark import ROWS, evaluate
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Fixed, Head, Sample
-from xai_bench.store import Store, StoreWarning
+from xai_bench.store.store import Store, StoreWarning
 from xai_bench.study import Chosen, Given, Study
-from xai_bench.workbench import Counter
 
 QUIET = Progress(quiet=True)
 

@@ -18,12 +18,12 @@ from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine
 from xai_bench.errors import BadInput, Unfit
 from xai_bench.protocols import Batch
+from xai_bench.running.workbench import Counter
 from xai_bench.score_cache import ScoreCache
 from xai_bench.seeding import derive
 from xai_bench.spec import build
 from xai_bench.testing import box_classifier, tiny_batch, tiny_classifier
 from xai_bench.testing.watch import left_alone
-from xai_bench.workbench import Counter
 
 FROM_LOGITS = ["7", "3", "1", "0"]
 SSIM, SPEARMAN, ABSOLUTE = (f"randomization_{name}" for name in ("ssim", "spearman", "spearman_absolute"))

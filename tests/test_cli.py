@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_bench import cli, cli_running
-from xai_bench.demo import Demo
+from xai_bench.cli import main as cli
+from xai_bench.cli import running as cli_running
+from xai_bench.cli.demo import Demo
 from xai_bench.errors import PluginWarning
 from xai_bench.registry import REGISTRIES
 
@@ -219,7 +220,7 @@ def test_demo_prints_its_story_and_where_everything_lies(
         def write(self, store: Path) -> Path:
             return store / "report.html"
 
-    monkeypatch.setattr("xai_bench.demo.run_demo", lambda store, progress: Done())
+    monkeypatch.setattr("xai_bench.cli.demo.run_demo", lambda store, progress: Done())
     assert call("demo", "--store", tmp_path) == 0
     said = capsys.readouterr().out
     assert "An honest classifier and a cheat." in said and f"report: {tmp_path / 'report.html'}" in said
@@ -231,7 +232,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xai_bench.estimate.estimate", stopped)
+    monkeypatch.setattr("xai_bench.planning.estimate.estimate", stopped)
     assert call("run", desk.folder / "study.toml") == 130
     assert capsys.readouterr().err.strip().endswith("stopped; the same command goes on where this one was.")
 
@@ -281,7 +282,10 @@ def test_what_failed_is_tried_again_on_request_only(
 def test_a_broken_command_is_named_and_the_others_work(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points = [EntryPoint("boom", "no_such_module:app", "g"), EntryPoint("tables", "xai_bench.cli:list_plugins", "g")]
+    points = [
+        EntryPoint("boom", "no_such_module:app", "g"),
+        EntryPoint("tables", "xai_bench.cli.main:list_plugins", "g"),
+    ]
     monkeypatch.setattr(cli, "entry_points", lambda group: points if group == "xai_bench.commands" else [])
     monkeypatch.setattr(cli.app, "registered_commands", list(cli.app.registered_commands))
     with pytest.warns(PluginWarning, match=r"boom \(no_such_module:app\) did not load: ModuleNotFoundError"):

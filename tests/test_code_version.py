@@ -106,10 +106,12 @@ def test_every_module_has_its_own_hash_so_that_a_change_can_be_named(package) ->
 
 
 def test_a_module_by_name_stands_alone() -> None:
-    assert list(module.code_of("xai_bench.workbench")) == ["xai_bench.workbench"]
+    assert list(module.code_of("xai_bench.running.workbench")) == ["xai_bench.running.workbench"]
     assert module.code_of("xai_bench.no_such_module") == {}
-    both = module.code_of(module.code_of, "xai_bench.workbench")
-    assert {"xai_bench.code_version", "xai_bench.workbench"} <= set(both) and "xai_bench.store" not in both
+    both = module.code_of(module.code_of, "xai_bench.running.workbench")
+    assert {"xai_bench.code_version", "xai_bench.running.workbench"} <= set(
+        both
+    ) and "xai_bench.store.store" not in both
 
 
 def test_another_distribution_counts_with_its_version(package, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,11 @@ from xai_bench.backends import dask as backend
 from xai_bench.backends.dask import Dask
 from xai_bench.backends.jobs import parts_of
 from xai_bench.backends.serial import Serial
-from xai_bench.benchmark import evaluate
 from xai_bench.errors import BadInput
 from xai_bench.interruption import Stopped
 from xai_bench.progress import Progress
-from xai_bench.store import Store
+from xai_bench.running.benchmark import evaluate
+from xai_bench.store.store import Store
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own are not ours

@@ -10,7 +10,7 @@ import pytest
 
 from xai_bench import backends
 from xai_bench.classifiers.training import Training
-from xai_bench.demo import CHEAT, HONEST, Demo, Gap, controls, gaps, reliance, revelation, run_demo, stability
+from xai_bench.cli.demo import CHEAT, HONEST, Demo, Gap, controls, gaps, reliance, revelation, run_demo, stability
 from xai_bench.progress import Progress
 from xai_bench.reporting.table import Table
 from xai_bench.statistics import holm, paired_difference

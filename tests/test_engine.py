@@ -16,10 +16,10 @@ from xai_bench.errors import BadInput
 from xai_bench.imputers.zero import Zero
 from xai_bench.inputs import Input, Resize
 from xai_bench.perturbation import Scene, evaluate_all
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Head
 from xai_bench.score_cache import ScoreCache
 from xai_bench.testing import tiny_batch, tiny_classifier
-from xai_bench.workbench import Counter
 
 
 def question(classifier: Classifier, pictures: int = 2, seed: int = 0) -> tuple[Scene, torch.Tensor]:

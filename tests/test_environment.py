@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from xai_bench import _torchvision_ops, doctor
+from xai_bench import _torchvision_ops
+from xai_bench.cli import doctor
 from xai_bench.environment import _installed, bfloat16_unit, environment, other_versions, package_version, peak_memory
 from xai_bench.registry import REGISTRIES
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.estimate import estimate
+from xai_bench.planning.estimate import estimate
 from xai_bench.progress import Progress
+from xai_bench.running.benchmark import evaluate
 from xai_bench.samples import Fixed
 from xai_bench.study import Given, Study
 

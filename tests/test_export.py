@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from store_cases import QUIET, small_study
 
-from xai_bench.benchmark import ROWS, evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
-from xai_bench.export import export
-from xai_bench.planning import plan
+from xai_bench.planning.export import export
+from xai_bench.planning.plan import plan
+from xai_bench.running.benchmark import ROWS, evaluate
 from xai_bench.samples import Fixed
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 
 
 def test_tables_and_maps_are_those_of_the_run(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xai_bench import fidelity
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine, Mode
-from xai_bench.fidelity import Fidelity, agreement, best_mode, candidates, grid_probe
 from xai_bench.imputers.zero import Zero
 from xai_bench.inputs import Input, Resize
 from xai_bench.progress import Progress
 from xai_bench.protocols import Batch
 from xai_bench.reporting.mode_table import mode_tables
+from xai_bench.running import fidelity
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.fidelity import Fidelity, agreement, best_mode, candidates, grid_probe
 from xai_bench.samples import Fixed, Head
 from xai_bench.study import Chosen, Given, Study
 from xai_bench.testing import tiny_batch, tiny_classifier

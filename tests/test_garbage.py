@@ -9,12 +9,14 @@ import pytest
 from store_cases import QUIET, Gray, small_study
 
 from xai_bench import environment
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.garbage import garbage, remove
-from xai_bench.planning import plan
+from xai_bench.planning.garbage import garbage, remove
+from xai_bench.planning.plan import plan
+from xai_bench.running.benchmark import evaluate
 from xai_bench.samples import Fixed
-from xai_bench.store import OLD, Store, host, seal
+from xai_bench.store.files import seal
+from xai_bench.store.scratch import OLD, host
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Study
 
 

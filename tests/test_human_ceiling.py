@@ -18,7 +18,6 @@ from xai_bench_metrics.pointing_game import PointingGame
 from xai_bench_metrics.relevance_mass import RelevanceMass
 
 from xai_bench.agreement import iou, pointing_ceiling
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.consensus import references
 from xai_bench.datasets.phantom import Films, Phantom
@@ -27,12 +26,13 @@ from xai_bench.inputs import Input, Resize
 from xai_bench.phantom.readers import Reader
 from xai_bench.progress import Progress
 from xai_bench.protocols import Batch, Case, Evidence, Result, SummaryRow
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
+from xai_bench.running.summaries import ByHand, evidence_of
 from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample
 from xai_bench.spec import build, spec_of
 from xai_bench.statistics import bootstrap_mean, interval
 from xai_bench.study import Chosen, Given, Study
-from xai_bench.summaries import ByHand, evidence_of
 
 QUIET = Progress(quiet=True)
 EACH = "consensus:majority:without:*"

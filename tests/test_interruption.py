@@ -11,10 +11,10 @@ from backend_cases import QUIET, Watched, digits, tiny
 
 from xai_bench import interruption
 from xai_bench.backends.serial import Serial
-from xai_bench.benchmark import evaluate
 from xai_bench.errors import BadInput
 from xai_bench.interruption import Stopped, between_cells, seconds_of, stoppable
-from xai_bench.store import Store
+from xai_bench.running.benchmark import evaluate
+from xai_bench.store.store import Store
 
 
 def test_nothing_happens_where_nobody_asks() -> None:

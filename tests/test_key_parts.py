@@ -2,8 +2,8 @@
 
 from xai_bench.code_version import code_of
 from xai_bench.environment import environment
-from xai_bench.key_parts import brief, differences, other_environment, outdated, reasons
-from xai_bench.store import seal, unseal
+from xai_bench.store.files import seal, unseal
+from xai_bench.store.key_parts import brief, differences, other_environment, outdated, reasons
 
 PARTS = {
     "plugin": {"name": "lime", "fields": {"samples": 500, "imputer": {"name": "blur", "fields": {"sigma": 10.0}}}},
@@ -53,7 +53,9 @@ def test_a_receipt_stays_small_and_survives_the_disk() -> None:
 def test_code_that_changed_makes_a_cell_useless_whatever_is_asked() -> None:
     code = code_of(brief)
     assert outdated({"parts": {"code": code}}) == outdated({"parts": {"code": {**code, "__main__": "script"}}}) == []
-    assert outdated({"parts": {"code": {**code, "xai_bench.key_parts": "old"}}}) == ["code of xai_bench.key_parts"]
+    assert outdated({"parts": {"code": {**code, "xai_bench.store.key_parts": "old"}}}) == [
+        "code of xai_bench.store.key_parts"
+    ]
     assert outdated({"parts": {"code": {**code, "xai_bench.gone": "x"}}}) == ["code of xai_bench.gone (gone)"]
     assert outdated({"parts": {}}) == []
     assert outdated({}) == ["written by an older version of xai_bench"]

@@ -11,12 +11,12 @@ from conftest import small_film
 from torch import Tensor
 
 from xai_bench.anatomy import anatomy_of
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.progress import Progress
 from xai_bench.protocols import Anatomy, Batch
 from xai_bench.reporting.level_figures import REST, level_figure, level_figures, level_order, relevance
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
 from xai_bench.samples import Fixed, Sample
 from xai_bench.study import Chosen, Given, Study
 

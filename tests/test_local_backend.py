@@ -21,12 +21,12 @@ from xai_bench.backends import local, starting
 from xai_bench.backends.jobs import Desk, Receipt, parts_of
 from xai_bench.backends.local import Local
 from xai_bench.backends.serial import Serial
-from xai_bench.benchmark import evaluate
 from xai_bench.errors import BadInput
 from xai_bench.interruption import Stopped
 from xai_bench.progress import Progress
-from xai_bench.run import Run
-from xai_bench.store import Store
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
+from xai_bench.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_each_worker_sees_its_own_gpu(two_gpus: None, monkeypatch: pytest.Monkey
 
 def test_a_worker_keeps_a_classifier_for_its_next_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    from xai_bench import models
+    from xai_bench.running import models
 
     load = models.load_checkpoint
     monkeypatch.setattr(models, "load_checkpoint", lambda folder: (made.append(str(folder)), load(folder))[1])

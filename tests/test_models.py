@@ -10,14 +10,14 @@ import pytest
 import torch
 from conftest import HEADS, small_film
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.small_cnn import SmallCNN
 from xai_bench.classifiers.training import Training, label_rows
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Resize
-from xai_bench.models import by_content, samples_by_split
 from xai_bench.progress import Progress
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.models import by_content, samples_by_split
 from xai_bench.samples import Fixed, Head, Sample
 from xai_bench.study import Study, Trained
 

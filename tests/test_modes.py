@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from xai_bench.engine import Mode
-from xai_bench.modes import engaged, running
 from xai_bench.pictures import Pictures
 from xai_bench.progress import Meter, Progress
+from xai_bench.running.modes import engaged, running
+from xai_bench.running.workbench import Model, Workbench
 from xai_bench.score_cache import ScoreCache
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.testing import tiny_classifier
-from xai_bench.workbench import Model, Workbench
 
 
 def test_an_engine_is_lent(tmp_path: Path) -> None:

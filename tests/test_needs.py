@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from store_cases import QUIET, Gray, small_study
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.estimate import Cost
-from xai_bench.needs import Likes, needs
-from xai_bench.planning import plan
+from xai_bench.planning.estimate import Cost
+from xai_bench.planning.needs import Likes, needs
+from xai_bench.planning.plan import plan
+from xai_bench.running.benchmark import evaluate
 from xai_bench.samples import Fixed
-from xai_bench.store import Store, seal
+from xai_bench.store.files import seal
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen
 
 
@@ -51,8 +52,8 @@ def test_a_new_study_is_estimated(
     side_films: Fixed, side_classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs = [Cost("gray", 16, 16, 8.0), Cost("gray3", 16, 48, 2.0), Cost("confidence", 16, 32, 4.0)]
-    monkeypatch.setattr("xai_bench.needs.estimate", lambda _: costs)
-    monkeypatch.setattr("xai_bench.needs.processes", lambda _: 2)
+    monkeypatch.setattr("xai_bench.planning.needs.estimate", lambda _: costs)
+    monkeypatch.setattr("xai_bench.planning.needs.processes", lambda _: 2)
     left = needs(plan(small_study(side_films, side_classifier), Store.at(tmp_path)))
     assert left.seconds == pytest.approx(2 * (8 + 2 + 4))
     assert left.bytes >= 2 * 16 * 32 * 32 * 4  # two methods' maps at the pictures' size

@@ -9,13 +9,13 @@ import torch
 from backend_cases import QUIET
 from torch import Tensor, nn
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine, OutOfMemory, out_of_memory
 from xai_bench.protocols import Batch, Case, Result, ScoreInfo
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
 from xai_bench.samples import Fixed
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Given, Study
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xai_bench.benchmark import evaluate
 from xai_bench.errors import BadInput
 from xai_bench.progress import Progress
 from xai_bench.reporting import output
@@ -16,7 +15,8 @@ from xai_bench.reporting.figures import run_figures
 from xai_bench.reporting.output import write_page, write_run
 from xai_bench.reporting.table import to_csv, to_markdown
 from xai_bench.reporting.tables import run_tables
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
 from xai_bench.study import Study
 
 QUIET = Progress(quiet=True)

@@ -16,9 +16,9 @@ from xai_bench.imputers.blur import Blur
 from xai_bench.imputers.zero import Zero
 from xai_bench.perturbation import Scene, evaluate, evaluate_all
 from xai_bench.protocols import Batch
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Head
 from xai_bench.testing import tiny_batch, tiny_classifier
-from xai_bench.workbench import Counter
 
 
 class Shapes(nn.Module):

@@ -9,17 +9,18 @@ import torch
 from conftest import HEADS, small_film
 from store_cases import QUIET, Broken, Confidence, Gray, Inside, small_study
 
-from xai_bench import cells, environment
-from xai_bench.benchmark import evaluate
+from xai_bench import environment
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.small_cnn import SmallCNN
 from xai_bench.classifiers.training import Training
 from xai_bench.inputs import Input, Resize
-from xai_bench.planning import Plan, grid, plan
+from xai_bench.planning.plan import Plan, grid, plan
+from xai_bench.running import cells
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Fixed
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Study, Trained
-from xai_bench.workbench import Counter
 
 
 def states(found: Plan, kind: str) -> list[tuple[str, str, tuple[str, ...]]]:

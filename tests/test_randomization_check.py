@@ -12,11 +12,11 @@ from torch import Tensor
 from xai_bench_metrics._explained_again import scaled
 from xai_bench_metrics.randomization_check import ABSENT, ALONE, RandomizationCheck
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.progress import Progress
 from xai_bench.protocols import ClassifierCard, Evidence, SummaryRow
+from xai_bench.running.benchmark import evaluate
 from xai_bench.saliency import ssim
 from xai_bench.samples import Fixed
 from xai_bench.statistics import bootstrap_mean

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.consensus import METHODS, references
 from xai_bench.datasets.image_folder import ImageFolder
@@ -34,9 +33,10 @@ from xai_bench.references import (
     with_consensus,
 )
 from xai_bench.reporting.estimates import estimates
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Fixed, Region, RegionKey, Sample
 from xai_bench.study import Chosen, Given, Study
-from xai_bench.workbench import Counter
 
 QUIET = Progress(quiet=True)
 MAJORITY, EACH = "consensus:majority", "consensus:majority:without:*"

@@ -57,6 +57,28 @@ def test_the_core_never_imports_a_plugin_package(path: Path) -> None:
     assert not imported(path, at_top=False) & {"xai_bench_explainers", "xai_bench_metrics", "xai_bench_annotations"}
 
 
+MACHINERY = {"store", "running", "backends", "planning", "cli"}
+WALLS = {
+    "store": MACHINERY - {"store"},
+    "running": {"planning", "cli"},
+    "backends": {"cli"},
+    "planning": {"backends", "cli"},
+    "reporting": MACHINERY - {"running"},
+    "cli": set[str](),
+}
+"""Room of the core -> the rooms that it must not import; every other file of the core and every plugin: all of them."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_walls_between_rooms_stand(path: Path) -> None:
+    inside = path.relative_to(ROOT).parts
+    if inside[:1] != ("xai_bench",) or inside[1] not in ("__init__.py", "__main__.py"):
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        modules = {m for n in tree for m in ([n.module] if isinstance(n, ast.ImportFrom) else [])}
+        rooms = {m.split(".")[1] for m in modules if m and m.startswith("xai_bench.")}
+        assert not rooms & WALLS.get(inside[1] if inside[0] == "xai_bench" else "", MACHINERY)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_imports_are_lazy(path: Path) -> None:
     heavy = {
@@ -84,7 +106,8 @@ socket.socket.connect = refuse
 plugins = ("xai_bench_explainers", "xai_bench_metrics", "xai_bench_annotations")
 for name in (*plugins, "lightning", "cv2", "shap", "lime", "quantus", "captum"):
     sys.modules[name] = None
-import xai_bench, xai_bench.study, xai_bench.benchmark, xai_bench.cli, xai_bench.testing, xai_bench.statistics
+import xai_bench, xai_bench.study, xai_bench.running.benchmark, xai_bench.cli.main
+import xai_bench.testing, xai_bench.statistics
 from xai_bench.registry import DATASETS, EXPLAINERS
 import warnings
 with warnings.catch_warnings(record=True) as seen:

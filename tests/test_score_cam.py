@@ -16,10 +16,10 @@ from xai_bench.imputers.blur import Blur
 from xai_bench.imputers.noisy_linear import NoisyLinear
 from xai_bench.imputers.zero import Zero
 from xai_bench.inputs import Input, Resize
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Head
 from xai_bench.score_cache import ScoreCache
 from xai_bench.testing import tiny_batch, tiny_classifier
-from xai_bench.workbench import Counter
 
 
 def plain_twin(classifier, batch, imputer, score):

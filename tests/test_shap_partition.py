@@ -21,9 +21,9 @@ from xai_bench.imputers.training_mean import TrainingMean
 from xai_bench.imputers.zero import Zero
 from xai_bench.pictures import pad
 from xai_bench.protocols import Batch, Player, Players
+from xai_bench.running.workbench import Counter
 from xai_bench.spec import build
 from xai_bench.testing import box_classifier, check_explainer, tiny_batch, tiny_classifier, tiny_training
-from xai_bench.workbench import Counter
 
 ALL = 10**6
 

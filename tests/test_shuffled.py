@@ -15,7 +15,6 @@ from xai_bench_metrics.relevance_mass import RelevanceMass
 from xai_bench_metrics.shuffled import Shuffled
 
 from xai_bench.backends.jobs import parts_of
-from xai_bench.benchmark import bench_of, evaluate, gather
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.inputs import Input, Picture, Resize
 from xai_bench.pictures import Pictures
@@ -24,11 +23,12 @@ from xai_bench.protocols import Batch, Evidence, Reason, Result, ScoreInfo, Summ
 from xai_bench.reporting.shuffled_table import shuffled_tables
 from xai_bench.reporting.summary_tables import summary_tables
 from xai_bench.reporting.table import MINUS, to_csv, to_text
-from xai_bench.run import Run
+from xai_bench.running.benchmark import bench_of, evaluate, gather
+from xai_bench.running.run import Run
 from xai_bench.samples import Fixed, Region, RegionKey, Sample
 from xai_bench.shuffled import NO_PARTNER, TRIES, dependence, explained, partnered
 from xai_bench.statistics import holm, paired_difference
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Given, Study
 
 QUIET = Progress(quiet=True)

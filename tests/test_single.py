@@ -13,12 +13,12 @@ from torch import Tensor
 from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.classifiers.small_cnn import SmallCNN
+from xai_bench.cli.single import explain_film
 from xai_bench.errors import BadInput, UnknownName
 from xai_bench.inputs import Input, Resize
 from xai_bench.protocols import Batch
 from xai_bench.registry import EXPLAINERS, explainer
 from xai_bench.samples import Head
-from xai_bench.single import explain_film
 from xai_bench.spec import spec_of
 
 CLASSES = ("normal", "scoliosis", "spondylolisthesis")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from xai_bench.cli.stability import SUMMARIES, stability_study
 from xai_bench.errors import BadInput
-from xai_bench.stability import SUMMARIES, stability_study
 from xai_bench.study import Checkpoint, Study, Trained
 
 EXPLAINERS = ["grad_cam", {"name": "lime", "seed": 3}, "random_map"]

@@ -16,9 +16,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xai_bench import store as module
 from xai_bench.errors import BadInput, NonDeterministicCell
-from xai_bench.store import Scratch, Store, StoreWarning, host, put, seal, unseal, write_frame, write_tensors
+from xai_bench.store import scratch as module
+from xai_bench.store.files import put, seal, unseal, write_frame, write_tensors
+from xai_bench.store.scratch import Scratch, host
+from xai_bench.store.store import Store, StoreWarning
 
 HERE = {"environment": {"torch": "1", "threads": 1}}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xai_bench import cli
-from xai_bench.benchmark import evaluate
-from xai_bench.cli_options import remember
+from xai_bench.cli import main as cli
+from xai_bench.cli.options import remember
 from xai_bench.progress import Progress
-from xai_bench.store import Store
+from xai_bench.running.benchmark import evaluate
+from xai_bench.store.store import Store
 from xai_bench.study import Study
 
 STUDY = """

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from xai_bench.classifiers.classifier import Classifier
+from xai_bench.running.targets import Request, carries_finding, class_name, explained_order, label_targets, requests
 from xai_bench.samples import Fixed
 from xai_bench.study import Given, Study
-from xai_bench.targets import Request, carries_finding, class_name, explained_order, label_targets, requests
 
 
 def predicted(films: Fixed, wrong: str) -> pd.DataFrame:

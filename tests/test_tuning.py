@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from xai_bench import models, tuning
-from xai_bench.benchmark import bench_of, evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine
-from xai_bench.models import batch_size
 from xai_bench.progress import Progress
+from xai_bench.running import models, tuning
+from xai_bench.running.benchmark import bench_of, evaluate
+from xai_bench.running.models import batch_size
+from xai_bench.running.tuning import Tuned, forward_seconds, tune
 from xai_bench.samples import Fixed
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Given, Study
 from xai_bench.testing import tiny_classifier
-from xai_bench.tuning import Tuned, forward_seconds, tune
 
 QUIET = Progress(quiet=True)
 

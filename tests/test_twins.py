@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from xai_bench.benchmark import evaluate
 from xai_bench.datasets.phantom import Films, Phantom
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Resize
 from xai_bench.pictures import Pictures
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.twins import Lesson, lesson
 from xai_bench.study import Study, Trained, Twin
-from xai_bench.twins import Lesson, lesson
 
 DATA = Phantom(films=Films(24, 6, 6), height=64, width=48)
 READER = Input(Resize(64, 48))

@@ -12,15 +12,15 @@ from torch import Tensor
 from xai_bench_metrics.iou_tuned import IoUTuned
 from xai_bench_metrics.shuffled import Shuffled
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.progress import Progress
 from xai_bench.protocols import Batch
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
+from xai_bench.running.workbench import Counter
 from xai_bench.samples import Fixed, Region, RegionKey, Sample
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Given, Study, Target
-from xai_bench.workbench import Counter
 
 SIZE = 32
 

@@ -10,8 +10,9 @@ import torch
 from store_cases import QUIET
 
 from xai_bench.score_cache import ScoreCache
-from xai_bench.store import Store, write_frame, write_tensors
-from xai_bench.verify import repair, verify
+from xai_bench.store.files import write_frame, write_tensors
+from xai_bench.store.store import Store
+from xai_bench.store.verify import repair, verify
 
 
 @pytest.fixture

@@ -10,15 +10,17 @@ import pytest
 from store_cases import QUIET, Broken, Gray, small_study
 from torch import Tensor
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.environment import environment
 from xai_bench.errors import BadInput, CellFailed, NonDeterministicCell, Unfit
 from xai_bench.protocols import Batch
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.workbench import Workbench
 from xai_bench.samples import Fixed
-from xai_bench.store import Store, host, write_frame
+from xai_bench.store.files import write_frame
+from xai_bench.store.scratch import host
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen
-from xai_bench.workbench import Workbench
 
 PARTS = {"plugin": {"name": "p", "fields": {}}, "pictures": {"ids": [str(n) for n in range(99)]}}
 

@@ -1,5 +1,5 @@
 """`python -m xai_bench`."""
 
-from xai_bench.cli import main
+from xai_bench.cli.main import main
 
 main()

@@ -48,13 +48,13 @@ import pandas as pd
 import safetensors.torch
 from torch import Tensor
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.progress import Progress
 from xai_bench.protocols import Batch
-from xai_bench.store import Store
+from xai_bench.running.benchmark import evaluate
+from xai_bench.store.store import Store
+from xai_bench.store.verify import verify
 from xai_bench.study import Chosen, Study
-from xai_bench.verify import verify
 
 QUIET = Progress(quiet=True)
 

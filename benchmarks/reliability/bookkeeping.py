@@ -31,14 +31,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.inputs import Input, Resize
-from xai_bench.planning import plan
+from xai_bench.planning.plan import plan
 from xai_bench.progress import Progress
 from xai_bench.protocols import Batch, Case, Result, ScoreInfo
+from xai_bench.running.benchmark import evaluate
 from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Given, Study
 
 SIZE = 16

@@ -31,12 +31,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from xai_bench.benchmark import evaluate
 from xai_bench.errors import BadInput
 from xai_bench.progress import Progress
-from xai_bench.store import Store
+from xai_bench.running.benchmark import evaluate
+from xai_bench.store.store import Store
+from xai_bench.store.verify import verify
 from xai_bench.study import Study
-from xai_bench.verify import verify
 
 QUIET = Progress(quiet=True)
 

@@ -36,8 +36,9 @@ import torch
 from xai_bench.errors import BadInput
 from xai_bench.progress import Progress
 from xai_bench.score_cache import ScoreCache
-from xai_bench.store import Store, write_frame, write_tensors
-from xai_bench.verify import verify
+from xai_bench.store.files import write_frame, write_tensors
+from xai_bench.store.store import Store
+from xai_bench.store.verify import verify
 
 QUIET = Progress(quiet=True)
 CALLS = [(Path, "write_bytes"), (Path, "mkdir"), (Path, "rename"), (Path, "replace"), (os, "fsync"), (os, "fdopen")]

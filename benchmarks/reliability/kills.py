@@ -113,7 +113,7 @@ class Trials:
 
     def check(self, store: Path, whole: Path) -> None:
         """Compare a store with the undisturbed one."""
-        from xai_bench.store import Store
+        from xai_bench.store.store import Store
 
         names = sorted(p.name for p in (whole / "out").iterdir())
         self.trials += 1

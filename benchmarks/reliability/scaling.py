@@ -30,7 +30,7 @@ from xai_bench.backends.dask import Dask
 from xai_bench.backends.jobs import parts_of
 from xai_bench.backends.local import STARTING, Local
 from xai_bench.progress import Progress
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 
 QUIET = Progress(quiet=True)
 

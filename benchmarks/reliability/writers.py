@@ -31,9 +31,10 @@ import numpy as np
 import pandas as pd
 
 from xai_bench.progress import Progress
-from xai_bench.store import Cell, Store, write_frame
-from xai_bench.verify import verify
-from xai_bench.workbench import Workbench
+from xai_bench.running.workbench import Workbench
+from xai_bench.store.files import write_frame
+from xai_bench.store.store import Cell, Store
+from xai_bench.store.verify import verify
 
 QUIET = Progress(quiet=True)
 

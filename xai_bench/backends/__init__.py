@@ -82,7 +82,7 @@ def usual(study: Study) -> Backend:
     from xai_bench.backends.jobs import width
     from xai_bench.backends.local import Local
     from xai_bench.backends.serial import Serial
-    from xai_bench.estimate import evaluations
+    from xai_bench.planning.estimate import evaluations
 
     twins, jobs = width(study)
     worth = twins > 1 or (jobs > 1 and sum(count for _, _, count in evaluations(study)) >= WORTH)

@@ -25,8 +25,8 @@ from xai_bench.backends.jobs import Desk, Job, Receipt
 from xai_bench.backends.starting import without_main
 from xai_bench.errors import BadInput
 from xai_bench.interruption import GRACE, Stopped, between_cells, watched
-from xai_bench.machine import limited
 from xai_bench.progress import Progress, Relay
+from xai_bench.running.machine import limited
 
 CONNECT = 20
 """Seconds in which a scheduler must answer."""

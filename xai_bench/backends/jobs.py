@@ -21,12 +21,13 @@ from xai_bench.errors import BadInput, XaiBenchError
 from xai_bench.interruption import between_cells
 from xai_bench.progress import Progress
 from xai_bench.spec import digest
-from xai_bench.store import Store, writing
+from xai_bench.store.files import writing
+from xai_bench.store.store import Store
 from xai_bench.study import Given, Study, Trained
 
 if TYPE_CHECKING:
-    from xai_bench.models import Entry
-    from xai_bench.workbench import Model, Workbench
+    from xai_bench.running.models import Entry
+    from xai_bench.running.workbench import Model, Workbench
 
 DEATHS = 3
 """So often a job may lose its worker without a finished cell in between."""
@@ -130,8 +131,8 @@ def fill(study: Study, store: Store, backend: Backend, progress: Progress) -> Ab
 
 def _measure(study: Study, store: Store, progress: Progress) -> None:
     """Batch sizes are measured before the workers disturb each other."""
-    from xai_bench.benchmark import bench_of
-    from xai_bench.models import batch_size
+    from xai_bench.running.benchmark import bench_of
+    from xai_bench.running.models import batch_size
 
     for entry in study.classifiers:
         between_cells()
@@ -166,7 +167,7 @@ class Desk:
 
     def perform(self, job: Job, progress: Progress) -> Receipt:
         """Add the job's cells to the store. Raises BadInput for a user's mistake and where the store is another one."""
-        from xai_bench.benchmark import gather
+        from xai_bench.running.benchmark import gather
 
         if job.part != self._part:
             check_token(job)
@@ -184,8 +185,8 @@ class Desk:
         return Receipt()
 
     def _begin(self, job: Job, progress: Progress) -> None:
-        from xai_bench.benchmark import bench_of
-        from xai_bench.models import entries
+        from xai_bench.running.benchmark import bench_of
+        from xai_bench.running.models import entries
 
         same = self._study is not None and self._study.spec()["dataset"] == job.study["dataset"]
         known = {"dataset": self._study.dataset} if same and self._study is not None else {}  # its films are listed

@@ -28,8 +28,8 @@ from xai_bench.backends.jobs import DEATHS, Desk, Job, Receipt, Task, next_task
 from xai_bench.backends.starting import interrupts_wait, own_gpu, surroundings, without_main
 from xai_bench.errors import BadInput
 from xai_bench.interruption import GRACE, Stopped, between_cells, stoppable
-from xai_bench.machine import limited
 from xai_bench.progress import Progress, Relay
+from xai_bench.running.machine import limited
 
 TICK = 0.2
 """Seconds after which the calling process looks whether it should stop."""

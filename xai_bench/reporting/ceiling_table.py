@@ -23,7 +23,7 @@ from xai_bench.reporting.table import (
 from xai_bench.statistics import Interval
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 WIDTH = 3  # columns that fit a terminal: their second lines are long
 CONSTANT = "constant map"

@@ -15,7 +15,7 @@ from xai_bench.samples import Head
 from xai_bench.statistics import FEW_TWINS, twins_interval
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 
 def classifier_tables(run: Run, *, full: bool = False) -> list[Table]:

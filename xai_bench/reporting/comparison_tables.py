@@ -11,7 +11,7 @@ from xai_bench.reporting.estimates import Estimate, Score, column_groups, titles
 from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, signed
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 
 def comparison_tables(run: Run, found: Sequence[Estimate]) -> list[Table]:

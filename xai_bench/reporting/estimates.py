@@ -21,7 +21,7 @@ from xai_bench.shuffled import PREFIX
 from xai_bench.statistics import FEW_TWINS, Array, Interval, twins_interval
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from xai_bench.reporting.stability_figures import stability_figures
 from xai_bench.reporting.table import readable
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 
 def run_figures(run: Run) -> dict[str, Figure]:

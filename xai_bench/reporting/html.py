@@ -23,7 +23,7 @@ from xai_bench.reporting.twin_gallery import explained_class, twin_tables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from xai_bench.run import GalleryItem, Run
+    from xai_bench.running.run import GalleryItem, Run
 
 FILMS = 4
 OPEN = 3  # tables of a kind that stand open; more are folded

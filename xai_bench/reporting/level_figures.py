@@ -18,13 +18,13 @@ from xai_bench.anatomy import PARTS, needs_players
 from xai_bench.protocols import Traits
 from xai_bench.reporting.plot_style import COLORS, INK, heading, plain
 from xai_bench.reporting.table import MINUS, readable
+from xai_bench.running.targets import class_name
 from xai_bench.saliency import upsample
 from xai_bench.study import ALIGNMENT, Chosen
-from xai_bench.targets import class_name
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
-    from xai_bench.workbench import Model
+    from xai_bench.running.run import Run
+    from xai_bench.running.workbench import Model
 
 FILMS = 200  # films of a classifier that are averaged at most
 CLASSES = 3  # explained classes that are drawn at most, those of most films

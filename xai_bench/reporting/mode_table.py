@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xai_bench.fidelity import LOWEST
 from xai_bench.reporting.table import Cell, Column, Rows, Table, number, readable
+from xai_bench.running.fidelity import LOWEST
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 
 def mode_tables(run: Run) -> list[Table]:

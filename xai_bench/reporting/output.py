@@ -15,7 +15,7 @@ from xai_bench.reporting.table import to_csv, to_latex, to_markdown
 from xai_bench.reporting.tables import run_tables
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 
 def write_run(run: Run, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from xai_bench.reporting.estimates import Estimate, Score, failures
 from xai_bench.reporting.table import DASH, readable, together
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 NAMED = 4  # names that a note lists; more are counted
 NOTES = 4  # notes of a kind; the table of what was left out has all

@@ -14,7 +14,7 @@ from xai_bench.reporting.table import DASH, MINUS, Cell, Column, Number, Rows, T
 from xai_bench.statistics import holm
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 SUMMARY = "shuffled"
 WIDTH = 5

@@ -23,12 +23,12 @@ from xai_bench.protocols import ClassifierCard, Evidence, Traits
 from xai_bench.reporting.plot_style import BAND, COLORS, INK, heading, plain
 from xai_bench.reporting.stability_table import SCORE, STABILITY
 from xai_bench.reporting.table import number, readable
+from xai_bench.running.summaries import evidence_of
 from xai_bench.saliency import constant, to_grid
 from xai_bench.similarity import similarity
-from xai_bench.summaries import evidence_of
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 FILMS = 200  # the distributions show this many films at most
 BINS = 40

@@ -16,7 +16,7 @@ from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, number, r
 from xai_bench.statistics import Interval
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 STABILITY, CHECK = "retrain_stability", "randomization_check"
 SCORE = "ssim"

@@ -17,7 +17,7 @@ from xai_bench.reporting.variance_table import variance_tables
 from xai_bench.statistics import Interval
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 WIDTH = 5
 NULL = "_null"  # a summary's score of this ending is what unrelated pictures reach

@@ -31,7 +31,7 @@ from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, n
 from xai_bench.statistics import FEW_TWINS
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 
 def run_tables(run: Run, *, full: bool = False) -> list[Table]:

@@ -17,7 +17,7 @@ from xai_bench.reporting.table import number
 from xai_bench.saliency import to_grid
 
 if TYPE_CHECKING:
-    from xai_bench.run import GalleryItem, Run
+    from xai_bench.running.run import GalleryItem, Run
 
 FILMS, TWINS = 3, 8  # shown at most
 SIDE = 128  # pixels of a map's longer side: the page stays small, however many twins there are

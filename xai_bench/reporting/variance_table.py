@@ -12,7 +12,7 @@ from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, n
 from xai_bench.statistics import Interval
 
 if TYPE_CHECKING:
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
 
 SUMMARY = "variance_components"
 JOINED = "share_picture_twin_and_noise"

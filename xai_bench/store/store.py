@@ -9,18 +9,11 @@ itself; all are checked at every read: a damaged cell is reported, removed and c
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import json
-import os
 import shutil
-import socket
 import tempfile
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +25,12 @@ import safetensors.torch
 from torch import Tensor
 
 from xai_bench.errors import BadInput, NonDeterministicCell
+from xai_bench.store.files import checksums, put, read_bytes, seal, sha256, sync, sync_all, unseal, writing, wrong_in
+from xai_bench.store.scratch import Scratch, new_scratch
 
 RECEIPT = "receipt.json"
 MEASURED = ("train", "batch_size", "modes")
 """Kinds whose content rests on a training or on a clock: a second writer may bring other bytes, and the first stays."""
-
-OLD = 86_400.0
-"""Seconds after which a scratch folder of another machine counts as left behind."""
 
 
 class StoreWarning(UserWarning):
@@ -69,30 +61,10 @@ class Cell:
 
     def _read(self, file: str) -> bytes:
         """The bytes that are checked are the bytes that are used."""
-        data = _bytes(self.folder / file)
-        if _sha256(data) != self.receipt["files"][file]:
+        data = read_bytes(self.folder / file)
+        if sha256(data) != self.receipt["files"][file]:
             raise BadInput(f"{self.folder / file} changed after it was checked; run the same command again.")
         return data
-
-
-@dataclass(frozen=True)
-class Scratch:
-    """A folder in which a process fills, or filled, a cell."""
-
-    folder: Path
-    kind: str
-    key: str
-    host: str
-    pid: int
-
-    @property
-    def left_behind(self) -> bool:
-        """Whether its process is gone; of another machine's process only the folder's age tells."""
-        if self.host == host():
-            return not _alive(self.pid)
-        with contextlib.suppress(OSError):
-            return time.time() - self.folder.stat().st_mtime > OLD
-        return False
 
 
 @dataclass(frozen=True)
@@ -131,7 +103,7 @@ class Store:
         if not folder.is_dir():
             return None, []
         try:
-            receipt = unseal(_bytes(folder / RECEIPT))
+            receipt = unseal(read_bytes(folder / RECEIPT))
             files: Mapping[str, str] = receipt["files"]
         except FileNotFoundError:
             return None, [f"{RECEIPT} is missing"] if folder.is_dir() else []  # it may be removed at this moment
@@ -139,7 +111,7 @@ class Store:
             return None, [f"{RECEIPT} is damaged"]
         if (receipt.get("kind"), receipt.get("key")) != (kind, key):
             return None, [f"{RECEIPT} is that of another cell"]
-        damage = [f"{name} {wrong}" for name, h in files.items() if contents and (wrong := _wrong(folder / name, h))]
+        damage = [f"{name} {wrong}" for name, h in files.items() if contents and (wrong := wrong_in(folder / name, h))]
         return (None if damage else Cell(folder, receipt)), damage
 
     def get(self, kind: str, key: str) -> Cell | None:
@@ -163,15 +135,15 @@ class Store:
         place = self.folder(kind, key)
         with writing(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            scratch = _scratch(place)
+            scratch = new_scratch(place)
         try:
             yield scratch
             with writing(place):
-                written = {"key": key, "kind": kind, "written": time.time(), **receipt, **_contents(scratch)}
+                written = {"key": key, "kind": kind, "written": time.time(), **receipt, **checksums(scratch)}
                 (scratch / RECEIPT).write_bytes(seal(written))
-                _sync_all([*scratch.iterdir(), scratch])
+                sync_all([*scratch.iterdir(), scratch])
                 first = self._take_place(kind, key, scratch)
-                _sync(place.parent)
+                sync(place.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         if first is not None:
@@ -214,7 +186,7 @@ class Store:
         """Remove a cell, in one step; it will be computed again when a study asks for it."""
         place = self.folder(kind, key)
         with writing(place), contextlib.suppress(FileNotFoundError):
-            grave = _scratch(place)
+            grave = new_scratch(place)
             try:
                 place.rename(grave)
             finally:
@@ -250,7 +222,7 @@ class Store:
     def failure(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """What is remembered of a cell that failed; a damaged record counts as none."""
         try:
-            return unseal(_bytes(self._failure(kind, key)))
+            return unseal(read_bytes(self._failure(kind, key)))
         except (FileNotFoundError, ValueError):
             return None
 
@@ -274,154 +246,3 @@ class Store:
 
     def _failure(self, kind: str, key: str) -> Path:
         return self.root / "failures" / kind / f"{key}.json"
-
-
-def host() -> str:
-    """Tells machines apart without naming them.
-
-    >>> len(host())
-    8
-    """
-    return hashlib.sha256(f"xai-bench {socket.gethostname()}".encode()).hexdigest()[:8]
-
-
-@contextlib.contextmanager
-def writing(path: Path, size: int | None = None) -> Iterator[None]:
-    """Turn a full disk, a read-only folder or a file in the way into one clear sentence. `size`: bytes to write."""
-    try:
-        yield
-    except OSError as error:
-        asked = "" if size is None else f", {size:,} bytes were to be written"
-        raise BadInput(
-            f"{path} cannot be written ({error.strerror or error}{asked}, {_free(path)}); free space or make it "
-            "writable, or name another folder with --store; the same command then goes on."
-        ) from None
-
-
-def _free(path: Path) -> str:
-    for folder in (path, *path.parents):
-        with contextlib.suppress(OSError):
-            return f"{shutil.disk_usage(folder).free:,} bytes are free there"
-    return "how much is free is unknown"
-
-
-def seal(record: Mapping[str, Any]) -> bytes:
-    """One line of JSON whose last value is the sha256 of the rest: every byte counts.
-
-    >>> seal({"a": 1})[:20]
-    b'{"a": 1, "sha256": "'
-    >>> unseal(seal({"a": 1}))
-    {'a': 1}
-    """
-    body = json.dumps(record, sort_keys=True).encode()
-    return body[:-1] + _tail(body)
-
-
-def unseal(data: bytes) -> dict[str, Any]:
-    """What was sealed. Raises ValueError where any byte changed."""
-    body = data[: -len(_tail(b""))] + b"}"
-    if data[len(body) - 1 :] != _tail(body):
-        raise ValueError("its sha256 does not fit")
-    record: dict[str, Any] = json.loads(body)
-    return record
-
-
-def _tail(body: bytes) -> bytes:
-    return f', "sha256": "{_sha256(body)}"}}\n'.encode()
-
-
-def put(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a restarted machine, finds the old one or the new one."""
-    with writing(path, len(data)):
-        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            scratch.write_bytes(data)
-            _sync(scratch)
-            scratch.replace(path)
-            _sync(path.parent)
-        finally:
-            scratch.unlink(missing_ok=True)
-
-
-def _scratch(place: Path) -> Path:
-    """A new hidden folder beside a cell's place, that others may read if the umask lets them."""
-    folder = place.with_name(f".{place.name}.{host()}-{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    folder.mkdir()
-    return folder
-
-
-def write_frame(folder: Path, name: str, frame: pd.DataFrame) -> None:
-    """A table as an immutable Parquet part, without timestamps, so that equal tables are equal bytes."""
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), buffer, compression="zstd")
-    _write(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
-
-
-def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Tensors as safetensors."""
-    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
-    _write(folder / f"{name}.safetensors", data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with writing(path, len(data)):
-        path.write_bytes(data)
-
-
-def _contents(folder: Path) -> dict[str, Any]:
-    """The sha256 of every file of a folder, and their bytes in all."""
-    paths = sorted(folder.iterdir())
-    return {"files": {p.name: _sha256(_bytes(p)) for p in paths}, "bytes": sum(p.stat().st_size for p in paths)}
-
-
-def _wrong(path: Path, expected: str) -> str:
-    try:
-        return "" if _sha256(_bytes(path)) == expected else "is damaged"
-    except FileNotFoundError:
-        return "is missing"
-
-
-def _bytes(path: Path) -> bytes:
-    """A file's bytes. A disk that fails is not a damaged file: it may work again, so that nothing is removed."""
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(path) from None
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be read ({error.strerror or error}); repair the disk or the permissions and run the same "
-            "command again, or remove that cell by hand."
-        ) from None
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_all(paths: list[Path]) -> None:
-    """Side by side: the file system then writes its journal once, which is several times as fast."""
-    list(_threads(os.getpid()).map(_sync, paths))
-
-
-@functools.cache
-def _threads(_: int) -> ThreadPoolExecutor:
-    """Of this process: a forked one has none of its parent's threads."""
-    return ThreadPoolExecutor(4, thread_name_prefix="sync")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

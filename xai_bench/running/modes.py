@@ -13,14 +13,14 @@ import pandas as pd
 from xai_bench.anatomy import needs_players
 from xai_bench.code_version import code_of
 from xai_bench.engine import Engine, Mode
-from xai_bench.fidelity import FILMS, Explain, best_mode, candidates
 from xai_bench.inputs import to_batch
 from xai_bench.progress import Meter
+from xai_bench.running.fidelity import FILMS, Explain, best_mode, candidates
+from xai_bench.running.targets import Request
+from xai_bench.running.workbench import Counter, Model, Workbench
 from xai_bench.seeding import numpy_generator
 from xai_bench.spec import spec_of
-from xai_bench.store import write_frame
-from xai_bench.targets import Request
-from xai_bench.workbench import Counter, Model, Workbench
+from xai_bench.store.files import write_frame
 
 CHECKS = ["mode", "films", "same", "lowest", "speed", "passed"]
 _UNCHECKED = pd.DataFrame(columns=CHECKS)

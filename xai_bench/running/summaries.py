@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from xai_bench.anatomy import needs_players, players_key
-from xai_bench.cells import Maps
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.code_version import code_of, code_version
 from xai_bench.errors import Unfit
 from xai_bench.inputs import to_batch, to_region
 from xai_bench.protocols import Batch, Case, ClassifierCard, Evidence, Saliency, Summary
 from xai_bench.references import consensus_key
+from xai_bench.running.cells import Maps
+from xai_bench.running.workbench import Model, Workbench
 from xai_bench.samples import RegionKey
 from xai_bench.shuffled import without_partners
 from xai_bench.spec import spec_of
-from xai_bench.store import write_frame
+from xai_bench.store.files import write_frame
 from xai_bench.study import Study
-from xai_bench.workbench import Model, Workbench
 
 AllMaps = Mapping[tuple[str, str], Sequence[Maps]]
 

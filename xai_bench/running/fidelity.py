@@ -15,8 +15,8 @@ from xai_bench.environment import bfloat16_unit
 from xai_bench.perturbation import Scene, evaluate_all, grid
 from xai_bench.pictures import pad
 from xai_bench.protocols import Batch, Imputer
+from xai_bench.running.tuning import forward_seconds
 from xai_bench.saliency import constant, spearman
-from xai_bench.tuning import forward_seconds
 
 LOWEST = 0.99
 FILMS = 4

@@ -15,25 +15,25 @@ import pandas as pd
 
 from xai_bench.backends import Backend, backend_of, usual
 from xai_bench.backends.jobs import Abandoned, fill, is_plain
-from xai_bench.cells import BLOCK, Maps, Question, Scores, chosen_classes, maps, predictions, scores
 from xai_bench.engine import Mode
 from xai_bench.errors import BadInput, CellFailed, Unfit, XaiBenchError
 from xai_bench.interruption import between_cells
-from xai_bench.kept import NotKept, OnlyKept
-from xai_bench.machine import limited
-from xai_bench.models import Entry, entries
-from xai_bench.modes import CHECKS, ChosenMode, engaged
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
-from xai_bench.run import Run
+from xai_bench.running.cells import BLOCK, Maps, Question, Scores, chosen_classes, maps, predictions, scores
+from xai_bench.running.kept import NotKept, OnlyKept
+from xai_bench.running.machine import limited
+from xai_bench.running.models import Entry, entries
+from xai_bench.running.modes import CHECKS, ChosenMode, engaged
+from xai_bench.running.run import Run
+from xai_bench.running.summaries import evidence_of, summaries
+from xai_bench.running.targets import Request, class_name, explained_order, requests, rule_of
+from xai_bench.running.validation import films, tuned
+from xai_bench.running.workbench import Model, Workbench
 from xai_bench.samples import Sample
 from xai_bench.score_cache import ScoreCache
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Chosen, Study
-from xai_bench.summaries import evidence_of, summaries
-from xai_bench.targets import Request, class_name, explained_order, requests, rule_of
-from xai_bench.validation import films, tuned
-from xai_bench.workbench import Model, Workbench
 
 T = TypeVar("T")
 

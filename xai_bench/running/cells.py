@@ -18,23 +18,23 @@ from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.code_version import code_of
 from xai_bench.engine import Engine, Mode
 from xai_bench.errors import Unfit
-from xai_bench.fidelity import grid_probe
 from xai_bench.imputers.blur import Blur
 from xai_bench.inputs import Picture, to_batch, to_region
-from xai_bench.modes import ChosenMode, choose, running
 from xai_bench.pictures import Pictures, pad
 from xai_bench.progress import Meter
 from xai_bench.protocols import Case, Explainer, Metric, Reason, Result, Traits
 from xai_bench.references import consensus_key, is_wanted
+from xai_bench.running.fidelity import grid_probe
+from xai_bench.running.modes import ChosenMode, choose, running
+from xai_bench.running.targets import Request, offsets
+from xai_bench.running.workbench import Counter, Model, Workbench
 from xai_bench.saliency import upsample
 from xai_bench.samples import RegionKey
 from xai_bench.shuffled import PREFIX, dependence, explained, partnered
 from xai_bench.spec import digest, spec_of, state_of, with_state
-from xai_bench.store import write_frame, write_tensors
-from xai_bench.targets import Request, offsets
-from xai_bench.workbench import Counter, Model, Workbench
+from xai_bench.store.files import write_frame, write_tensors
 
-HARNESS = (Pictures, upsample, "xai_bench.cells")
+HARNESS = (Pictures, upsample, "xai_bench.running.cells")
 """What reads films, brings maps to their size and makes rows: its code is in every key, as a plugin's is."""
 
 BLOCK = 64

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xai_bench.estimate import estimate, processes
-from xai_bench.planning import Lookup, Plan
+from xai_bench.planning.estimate import estimate, processes
+from xai_bench.planning.plan import Lookup, Plan
 from xai_bench.study import Study
 
 TODO = ("missing", "stale", "damaged", "waiting")

@@ -17,9 +17,9 @@ from xai_bench.saliency import upsample
 from xai_bench.samples import Head
 
 if TYPE_CHECKING:
-    from xai_bench.cells import Maps
+    from xai_bench.running.cells import Maps
+    from xai_bench.running.workbench import Model
     from xai_bench.study import Study
-    from xai_bench.workbench import Model
 
 
 @dataclass(frozen=True)

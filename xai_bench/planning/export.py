@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from xai_bench.benchmark import PREDICTIONS, ROWS
-from xai_bench.cells import Maps
 from xai_bench.errors import BadInput
-from xai_bench.planning import Plan
-from xai_bench.store import put, writing
-from xai_bench.targets import class_name
-from xai_bench.workbench import Model
+from xai_bench.planning.plan import Plan
+from xai_bench.running.benchmark import PREDICTIONS, ROWS
+from xai_bench.running.cells import Maps
+from xai_bench.running.targets import class_name
+from xai_bench.running.workbench import Model
+from xai_bench.store.files import put, writing
 
 FORMATS = ("parquet", "csv")
 

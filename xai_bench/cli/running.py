@@ -19,7 +19,7 @@ from xai_bench.progress import Progress
 
 if TYPE_CHECKING:
     from xai_bench.backends import Backend
-    from xai_bench.run import Run
+    from xai_bench.running.run import Run
     from xai_bench.study import Study
 
 SHOWN = ("live", "plain", "json")
@@ -36,8 +36,8 @@ class How:
 
     def evaluate(self, study: Study, folder: Path) -> Run:
         """Run the study."""
-        from xai_bench.benchmark import evaluate
-        from xai_bench.store import Store
+        from xai_bench.running.benchmark import evaluate
+        from xai_bench.store.store import Store
 
         store = Store.at(folder)
         if self.retry and (count := store.forget_failures()):

@@ -9,7 +9,7 @@ from pathlib import Path
 from xai_bench.errors import BadInput
 from xai_bench.progress import Progress
 from xai_bench.score_cache import SUFFIX, intact
-from xai_bench.store import RECEIPT, Store
+from xai_bench.store.store import RECEIPT, Store
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def remember(study: Any, folder: Path) -> None:
     """Leave the study in the folder of its run, so that `xai-bench status FOLDER` knows it from the first moment on."""
     import json
 
-    from xai_bench.store import put, writing
+    from xai_bench.store.files import put, writing
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from xai_bench.errors import CellFailed, Unfit
+from xai_bench.running.workbench import Compute, Workbench
 from xai_bench.spec import digest
-from xai_bench.store import Cell
-from xai_bench.workbench import Compute, Workbench
+from xai_bench.store.store import Cell
 
 OWN = ("train", "predictions", "maps", "scores")
 """Kinds whose cells belong to one job; others are shared, and not to blame for it."""

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xai_bench.cli_options import Limit, StoreFolder, StudyFile, read_study
+from xai_bench.cli.options import Limit, StoreFolder, StudyFile, read_study
 from xai_bench.errors import BadInput
 from xai_bench.progress import Progress, in_words
 
 if TYPE_CHECKING:
-    from xai_bench.planning import Lookup, Plan
+    from xai_bench.planning.plan import Lookup, Plan
 
 Full = Annotated[bool, typer.Option("--full", help="A line for each explainer and metric.")]
 LINES = 20
@@ -35,7 +35,7 @@ def plan(study: StudyFile, store: StoreFolder = None, limit: Limit = None, full:
 
     Example: `xai-bench plan study.toml`
     """
-    from xai_bench.needs import needs
+    from xai_bench.planning.needs import needs
 
     found = _plan(study, store, limit)
     _show(found, full=full)
@@ -66,8 +66,8 @@ def verify(
 
     Example: `xai-bench verify runs/study`
     """
-    from xai_bench import verify as checks
-    from xai_bench.store import Store
+    from xai_bench.store import verify as checks
+    from xai_bench.store.store import Store
 
     store = Store.existing(folder)
     found = checks.verify(store, Progress())
@@ -93,7 +93,7 @@ def gc(
 
     Example: `xai-bench gc runs/study --yes`
     """
-    from xai_bench.garbage import garbage, remove
+    from xai_bench.planning.garbage import garbage, remove
 
     planned = _plan(study, store, None)
     found = garbage(planned, environment=environment)
@@ -125,7 +125,7 @@ def export(
 
     Example: `xai-bench export runs/study --out exported --format csv --maps`
     """
-    from xai_bench import export as files
+    from xai_bench.planning import export as files
 
     planned = _plan(study, store, None, contents=True)
     for path in files.export(planned, out, form, maps=maps):
@@ -136,8 +136,8 @@ def export(
 
 
 def _plan(study: Path, store: Path | None, limit: int | None, *, contents: bool = False) -> Plan:
-    from xai_bench.planning import plan
-    from xai_bench.store import Store
+    from xai_bench.planning.plan import plan
+    from xai_bench.store.store import Store
 
     chosen = read_study(study, limit)
     folder = store or (study if study.is_dir() else Path("runs") / chosen.name)
@@ -147,7 +147,7 @@ def _plan(study: Path, store: Path | None, limit: int | None, *, contents: bool 
 
 
 def _show(found: Plan, *, full: bool) -> None:
-    from xai_bench.planning import STATES, grid
+    from xai_bench.planning.plan import STATES, grid
 
     lines = grid(found)
     by = ["kind", "classifier", "method"] if full else ["kind", "classifier"]

@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xai_bench.key_parts import other_environment, outdated
-from xai_bench.planning import KINDS, Lookup, Plan
-from xai_bench.store import OLD, Store, writing
+from xai_bench.planning.plan import KINDS, Lookup, Plan
+from xai_bench.store.files import writing
+from xai_bench.store.key_parts import other_environment, outdated
+from xai_bench.store.scratch import OLD
+from xai_bench.store.store import Store
 
 _RESTS_ON = ("maps", "state", "tuned")
 """Parts of a key that are another cell's key."""

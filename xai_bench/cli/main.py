@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xai_bench import store_commands
-from xai_bench.cli_options import Limit, StoreFolder, StudyFile, read_study, remember
-from xai_bench.cli_running import How, how_of, with_running_options
+from xai_bench.cli import store_commands
+from xai_bench.cli.options import Limit, StoreFolder, StudyFile, read_study, remember
+from xai_bench.cli.running import How, how_of, with_running_options
 from xai_bench.errors import BadInput, PluginWarning, XaiBenchError
 from xai_bench.interruption import Stopped
 from xai_bench.progress import Progress
 from xai_bench.registry import EXPLAINERS, REGISTRIES
 
 if TYPE_CHECKING:
-    from xai_bench.estimate import Cost
+    from xai_bench.planning.estimate import Cost
     from xai_bench.study import Study
 
 INTERRUPTED = 130
@@ -53,7 +53,7 @@ def demo(
 
     Example: `xai-bench demo`
     """
-    from xai_bench.demo import run_demo
+    from xai_bench.cli.demo import run_demo
     from xai_bench.reporting.terminal import show
 
     done = run_demo(store, Progress())
@@ -109,7 +109,7 @@ def run(
 
 
 def _run(chosen: Study, folder: Path, how: How, *, full: bool) -> None:
-    from xai_bench.estimate import estimate
+    from xai_bench.planning.estimate import estimate
 
     for line in _estimate_lines(estimate(chosen)):
         how.progress.say(line)
@@ -151,7 +151,7 @@ def stability(
 
     Example: `xai-bench stability study.toml --twins 5`
     """
-    from xai_bench.stability import stability_study
+    from xai_bench.cli.stability import stability_study
 
     chosen = stability_study(read_study(study, limit), twins)
     _run(chosen, store or Path("runs") / f"{chosen.name}-stability", how, full=full)
@@ -175,8 +175,8 @@ def explain(
 
     Example: `xai-bench explain film.png --checkpoint runs/demo/cells/train/KEY --explainer grad_cam,lime`
     """
+    from xai_bench.cli.single import Speed, explain_film
     from xai_bench.engine import DTYPES
-    from xai_bench.single import Speed, explain_film
 
     if precision not in (*DTYPES, "auto"):
         raise BadInput(f"precision is {precision!r}; expected {', '.join(DTYPES)} or auto.")
@@ -192,7 +192,7 @@ def report(study: StudyFile, store: StoreFolder = None, full: Full = False) -> N
 
     Example: `xai-bench report runs/demo`
     """
-    from xai_bench.demo import Demo
+    from xai_bench.cli.demo import Demo
 
     folder, chosen = store or (study if study.is_dir() else None), read_study(study)
     if folder and chosen.key == Demo().study().key:
@@ -210,7 +210,7 @@ def doctor() -> None:
 
     Example: `xai-bench doctor`
     """
-    from xai_bench.doctor import findings
+    from xai_bench.cli.doctor import findings
 
     for line in findings():
         typer.echo(line)

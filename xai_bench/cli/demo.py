@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xai_bench.benchmark import evaluate
 from xai_bench.classifiers.training import Training
 from xai_bench.inputs import Input, Resize
 from xai_bench.phantom.readers import Reader
 from xai_bench.progress import Progress
 from xai_bench.protocols import Traits
 from xai_bench.reporting.table import MINUS, Cell, Column, Rows, Table, number, readable, signed, with_interval
-from xai_bench.run import Run
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.run import Run
 from xai_bench.spec import build
 from xai_bench.statistics import Difference, holm, interval, paired_difference
-from xai_bench.store import Store
+from xai_bench.store.store import Store
 from xai_bench.study import Study, Trained
 
 HONEST, CHEAT = "honest", "cheat"

@@ -16,12 +16,12 @@ from xai_bench.classifiers.checkpoint import load_checkpoint
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine, Mode, Precision
 from xai_bench.errors import BadInput
-from xai_bench.fidelity import best_mode, candidates, grid_probe
 from xai_bench.images import read_image
 from xai_bench.imputers.blur import Blur
 from xai_bench.inputs import read_picture, to_batch
 from xai_bench.progress import Meter, Progress
 from xai_bench.protocols import Batch, Traits
+from xai_bench.running.fidelity import best_mode, candidates, grid_probe
 from xai_bench.saliency import upsample
 from xai_bench.samples import Sample
 from xai_bench.spec import build

@@ -10,8 +10,8 @@ import torch
 from xai_bench.engine import Engine
 from xai_bench.listing import family_of
 from xai_bench.protocols import Traits
+from xai_bench.running.tuning import forward_seconds, stand_in
 from xai_bench.study import Checkpoint, Chosen, Given, Study, Trained
-from xai_bench.tuning import forward_seconds, stand_in
 
 
 @dataclass(frozen=True)

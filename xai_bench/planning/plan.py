@@ -12,17 +12,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from xai_bench.benchmark import Collected, gather
-from xai_bench.cells import BLOCK, CURVE, ROW
 from xai_bench.errors import CellFailed, Unfit
-from xai_bench.key_parts import SELECTION, brief, differences, other_environment, reasons
-from xai_bench.models import entries
 from xai_bench.progress import Progress
+from xai_bench.running.benchmark import Collected, gather
+from xai_bench.running.cells import BLOCK, CURVE, ROW
+from xai_bench.running.models import entries
+from xai_bench.running.summaries import evidence_of, summaries
+from xai_bench.running.workbench import Compute, Workbench
 from xai_bench.spec import digest
-from xai_bench.store import Cell, Store
+from xai_bench.store.key_parts import SELECTION, brief, differences, other_environment, reasons
+from xai_bench.store.store import Cell, Store
 from xai_bench.study import Study
-from xai_bench.summaries import evidence_of, summaries
-from xai_bench.workbench import Compute, Workbench
 
 State = Literal["done", "missing", "stale", "damaged", "waiting", "failed", "skipped"]
 STATES: tuple[State, ...] = ("done", "missing", "stale", "damaged", "waiting", "failed", "skipped")

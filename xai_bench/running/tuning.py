@@ -11,7 +11,7 @@ import torch
 from xai_bench.classifiers.checkpoint import bare, load_checkpoint
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.engine import Engine, out_of_memory
-from xai_bench.machine import device
+from xai_bench.running.machine import device
 from xai_bench.study import Checkpoint, Given, Study, Trained
 
 SLACK = 1.03

@@ -15,17 +15,17 @@ from xai_bench.classifiers.checkpoint import load_checkpoint, save_checkpoint
 from xai_bench.classifiers.training import TrainingSet, accuracy, label_rows, train
 from xai_bench.code_version import code_of
 from xai_bench.errors import BadInput
-from xai_bench.machine import device
 from xai_bench.pictures import Pictures, TrainingFilms
 from xai_bench.references import check_readers, check_regions
+from xai_bench.running.machine import device
+from xai_bench.running.targets import label_targets
+from xai_bench.running.tuning import stand_in, tune
+from xai_bench.running.twins import Lesson, lesson, twin_name
+from xai_bench.running.workbench import Model, Workbench
 from xai_bench.samples import Dataset, Head, Sample
 from xai_bench.spec import digest, spec_of
 from xai_bench.splits import refuse_leak
 from xai_bench.study import Checkpoint, Given, Study, Trained, Twin
-from xai_bench.targets import label_targets
-from xai_bench.tuning import stand_in, tune
-from xai_bench.twins import Lesson, lesson, twin_name
-from xai_bench.workbench import Model, Workbench
 
 
 def samples_by_split(dataset: Dataset) -> dict[str, dict[str, Sample]]:

@@ -15,15 +15,16 @@ from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Precision
 from xai_bench.environment import environment, peak_memory
 from xai_bench.errors import BadInput, CellFailed, Unfit, XaiBenchError
-from xai_bench.key_parts import brief
 from xai_bench.pictures import Pictures, TrainingFilms
 from xai_bench.progress import Progress
 from xai_bench.score_cache import ScoreCache
 from xai_bench.spec import digest
-from xai_bench.store import Cell, Store, host
+from xai_bench.store.key_parts import brief
+from xai_bench.store.scratch import host
+from xai_bench.store.store import Cell, Store
 
 if TYPE_CHECKING:
-    from xai_bench.targets import Request
+    from xai_bench.running.targets import Request
 
 BLAMED = ("train", "predictions", "fitted", "modes", "maps", "tuned", "scores")
 """Kinds of cell whose failure is a row of the run and not its end; it is remembered, and not tried again unasked."""

@@ -1,0 +1,1 @@
+"""What a study would compute, what it costs, what a store holds of it; nothing here computes a cell."""

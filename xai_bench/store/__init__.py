@@ -1,0 +1,1 @@
+"""Cells on disk: what they are, what names them, whether they are sound."""
