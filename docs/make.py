@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 from xai_bench.listing import EXPLAINER_COLUMNS, FAMILIES, explainer_row, family_of, listing
 from xai_bench.registry import EXPLAINERS, METRICS, REGISTRIES
@@ -63,14 +64,19 @@ def metrics() -> str:
             if not entry.factory.__module__.startswith("xai_bench") or family_of(made) != family:
                 continue
             polarity = getattr(made, "polarity", "positive")
-            asked = getattr(made, "evaluations", 0)
-            cost = f"about {asked} model evaluations a picture and map" if asked else "no model evaluations"
             parts.append(f"### `{name}`\n\n{inspect.getdoc(entry.factory)}\n")
             parts += _scores(name)
-            parts.append(
-                f"Map's part: {polarity}. Cost: {cost}." + (f" Source: {entry.cite}.\n" if entry.cite else "\n")
-            )
+            source = f" Source: {entry.cite}." if entry.cite else ""
+            parts.append(f"Map's part: {polarity}. Cost: {_cost(made, family)}.{source}\n")
     return "\n".join(parts)
+
+
+def _cost(made: Any, family: str) -> str:
+    """What a metric asks of the model; those of stability explain again, as often as they say."""
+    if not getattr(made, "evaluations", 0):
+        return "as said above" if family == "faithfulness" else "no model evaluations"
+    what = "runs of the explainer" if family == "stability" else "model evaluations"
+    return f"about {made.evaluations} {what} a picture and map"
 
 
 EXPLAINERS_HEADER = """\

@@ -1,10 +1,13 @@
 """The pictures of docs/annotate.md: the page with the demo's phantom films, drawn on by this script, by no clinician.
 
+The two readers of the results page are the phantom's own regions, moved, widened and narrowed by a few pixels.
+
 python experiments/annotate_screenshots.py docs/pictures
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sys
 import tempfile
@@ -18,23 +21,29 @@ from typing import Any
 import numpy as np
 import uvicorn
 from numpy.typing import NDArray
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from skimage import measure
 from xai_bench_annotations.demo import make_demo
 from xai_bench_annotations.demo_films import DATASET
 from xai_bench_annotations.server.app import create_app
+from xai_bench_annotations.server.readers import admin_invite
 
 from xai_bench.samples import RegionKey, Sample
 from xai_bench.spec import build
 
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 SHORT = {"column": "R2", "apex": "R1"}
+READERS = {
+    "anna": (1.1, 4.0),
+    "ben": (0.92, -5.0),
+}  # how a reader's outlines differ: times as wide, pixels to the right
 Points = NDArray[np.float64]
+Regions = dict[str, NDArray[np.bool_]]
 
 
 @contextmanager
-def demo(folder: Path) -> Iterator[str]:
-    """A server with the demo; yields the first reader's one-time link."""
+def demo(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """A server with the demo; yields its address and the invites of the readers and of an admin."""
     app = create_app(folder)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -42,8 +51,10 @@ def demo(folder: Path) -> Iterator[str]:
     while not server.started:
         time.sleep(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
-    line = next(line for line in make_demo(app.state.database) if "invite" in line)
-    yield line.split(": ", 1)[1].replace("{url}", f"http://127.0.0.1:{port}")
+    invites = [line.split("invite=")[1] for line in make_demo(app.state.database) if "invite=" in line]
+    with app.state.database.writing() as session:
+        invites.append(admin_invite(session))
+    yield f"http://127.0.0.1:{port}", invites
     server.should_exit = True
     thread.join(10)
 
@@ -92,50 +103,110 @@ def endplate(mask: NDArray[np.bool_], rows: slice) -> Points:
     return np.array([end - half * across, end + half * across])
 
 
-def open_film(page: Page, samples: list[Sample]) -> dict[str, NDArray[np.bool_]]:
+def regions_of(sample: Sample) -> Regions | None:
+    """The column and the apex of a film with a curve."""
+    found = sample.read_regions()
+    masks = {name: found.get(RegionKey(f"scoliosis.{short}.largest", "derived")) for name, short in SHORT.items()}
+    regions = {name: region.mask for name, region in masks.items() if region is not None and region.mask is not None}
+    return regions if len(regions) == len(SHORT) and all(mask.any() for mask in regions.values()) else None
+
+
+def readings(context: BrowserContext, url: str) -> list[dict[str, Any]]:
+    """A reader's readings."""
+    project = context.request.get(f"{url}/api/v1/projects").json()[0]["id"]
+    found: list[dict[str, Any]] = context.request.get(f"{url}/api/v1/assignments?project={project}").json()
+    return found
+
+
+def open_film(page: Page, url: str, curved: dict[int, Regions]) -> Regions:
     """Opens the first film with a curve; returns its regions."""
-    project = page.context.request.get(f"{page.url.split('/#')[0].rstrip('/')}/api/v1/projects").json()[0]["id"]
-    found = page.context.request.get(
-        f"{page.url.split('/#')[0].rstrip('/')}/api/v1/assignments?project={project}"
-    ).json()
-    for reading in found:
-        regions = samples[reading["image"]["number"] - 1].read_regions()
-        masks = {name: regions.get(RegionKey(f"scoliosis.{short}.largest", "derived")) for name, short in SHORT.items()}
-        if all(region is not None and region.mask is not None and region.mask.any() for region in masks.values()):
-            page.locator(f"[data-reading='{reading['id']}']").click()
-            page.locator("#desk[data-ready]").wait_for()
-            return {name: region.mask for name, region in masks.items()}
-    raise SystemExit("no film of the demo has a curve")
+    reading = next(one for one in readings(page.context, url) if one["image"]["number"] in curved)
+    page.locator(f"[data-reading='{reading['id']}']").click()
+    page.locator("#desk[data-ready]").wait_for()
+    return curved.pop(reading["image"]["number"])
+
+
+def entered(browser: Browser, url: str, invite: str) -> tuple[BrowserContext, dict[str, str]]:
+    """A browser that is logged in, and the headers of its writes."""
+    context = browser.new_context(viewport=SIZE)
+    me = context.request.post(f"{url}/api/v1/session", data={"invite": invite}).json()
+    return context, {"X-CSRF": me["csrf"]}
+
+
+def read(context: BrowserContext, headers: dict[str, str], url: str, reader: str, curved: dict[int, Regions]) -> None:
+    """One reader's drawings of all films with a curve."""
+    wider, right = READERS[reader]
+    for reading in readings(context, url):
+        regions = curved.get(reading["image"]["number"])
+        if regions is None or reading["read"] != 1:
+            continue
+        drawn = {name: outline(mask, 3) for name, mask in regions.items()}
+        drawn = {name: (ring - ring.mean(0)) * (wider, 1) + ring.mean(0) + (right, 0) for name, ring in drawn.items()}
+        shapes: list[tuple[str, dict[str, Any]]] = [
+            (name, {"kind": "polygon", "exterior": ring.tolist(), "holes": []}) for name, ring in drawn.items()
+        ]
+        ends = [endplate(regions["column"], rows) for rows in (slice(None, 60), slice(-60, None))]
+        upper, lower = ((line + np.array([(0, 0), (0, right)])).tolist() for line in ends)
+        shapes.append(("cobb", {"kind": "cobb", "upper": upper, "lower": lower}))
+        for label, geometry in shapes:
+            body = {"assignment": reading["id"], "label": label, "geometry": geometry}
+            place = f"{url}/api/v1/annotations/{secrets.token_hex(16)}"
+            answer = context.request.put(place, data=body, headers={**headers, "If-Match": "0"})
+            assert answer.ok, answer.text()
+        done = context.request.patch(
+            f"{url}/api/v1/assignments/{reading['id']}", data={"state": "done"}, headers=headers
+        )
+        assert done.ok, done.text()
 
 
 def main(out: str) -> None:
     """Draw and take the pictures."""
     folder = Path(out)
-    samples = list(build("dataset", DATASET).samples("test"))
+    samples = enumerate(build("dataset", DATASET).samples("test"), start=1)
+    curved = {number: found for number, sample in samples if (found := regions_of(sample))}
 
     def shot(page: Page, name: str) -> None:
         page.wait_for_timeout(300)
         page.screenshot(path=folder / f"annotate_{name}.png")
 
-    with tempfile.TemporaryDirectory() as place, demo(Path(place) / "demo") as link, sync_playwright() as p:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        demo(Path(place) / "demo") as (url, (anna, ben, admin)),
+        sync_playwright() as p,
+    ):
         browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE)
-        page.goto(link)
-        page.get_by_role("button", name="Go in once").click()
+        context, headers = entered(browser, url, anna)
+        page = context.new_page()
+        page.goto(url)
         page.locator("#continue").wait_for()
         page.wait_for_load_state("networkidle")  # the small pictures
         shot(page, "worklist")
-        regions, pen, press = open_film(page, samples), Pen(page), page.keyboard.press
+        regions, pen, press = open_film(page, url, curved), Pen(page), page.keyboard.press
         draw(page, pen, press, regions, shot)
         press("?")
         shot(page, "help")
         press("Escape")
         page.locator("#theme").click()
         shot(page, "light")
+        read(context, headers, url, "anna", curved)
+        read(*entered(browser, url, ben), url, "ben", curved)
+        results(entered(browser, url, admin)[0].new_page(), url, shot)
         browser.close()
 
 
-def draw(page: Page, pen: Pen, press: Any, regions: dict[str, NDArray[np.bool_]], shot: Any) -> None:
+def results(page: Page, url: str, shot: Any) -> None:
+    """Both readers and their consensus on a film, and the first tables."""
+    page.goto(f"{url}/page/results.html")
+    page.get_by_role("link", name="demo").click()
+    page.locator("figure.table").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("button", name="STAPLE").click()
+    page.get_by_text("STAPLE's own estimates").wait_for()
+    page.set_viewport_size({**SIZE, "height": 1060})
+    shot(page, "results")
+
+
+def draw(page: Page, pen: Pen, press: Any, regions: Regions, shot: Any) -> None:
     """A column by polygon, an apex freehand, painted end vertebrae, a Cobb angle."""
     column = outline(regions["column"], 14)
     press("p")

@@ -70,6 +70,7 @@ class SyntheticRun:
     score_info: dict[tuple[str, str], ScoreInfo] = field(default_factory=lambda: SCORES)
     key: str = "3f9a1c0de417"
     modes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    unsummarized: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["summary", "status", "reason"]))
     models: tuple[Any, ...] = ()
     maps: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     study: SimpleNamespace = field(default_factory=lambda: study({m: METRICS[m].factory() for m, _ in SCORES}))

@@ -71,6 +71,19 @@ def test_a_chain_that_was_cut_is_found_by_a_hash_noted_earlier(worked: Database)
     assert any("noted earlier" in problem for problem in verdict(worked, before.head).problems)
 
 
+@pytest.mark.parametrize("change", ["state = 'done'", "nothing_in = '[\"apex\"]'", "flag_reason = 'x'"])
+def test_an_answer_that_was_changed_behind_the_chain_is_found(worked: Database, change: str) -> None:
+    tamper(worked, f"UPDATE assignment SET {change} WHERE id = (SELECT max(id) FROM assignment)")
+    assert any("reading" in p and "not what its last event says" in p for p in verdict(worked).problems)
+
+
+def test_a_drawing_or_reading_that_was_removed_behind_the_chain_is_found(worked: Database) -> None:
+    tamper(worked, "DELETE FROM annotation")
+    assert any(p.startswith("drawing") and p.endswith("is gone") for p in verdict(worked).problems)
+    tamper(worked, "DELETE FROM assignment WHERE state = 'in_progress'")
+    assert any(p.startswith("reading") and p.endswith("is gone") for p in verdict(worked).problems)
+
+
 @pytest.mark.parametrize("change", ["geometry = '{}'", "label = 'apex'", "rev = 9", "deleted = 1", "note = ''"])
 def test_a_drawing_that_was_changed_behind_the_chain_is_found(worked: Database, change: str) -> None:
     tamper(worked, f"UPDATE annotation SET {change}")

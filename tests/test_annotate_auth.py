@@ -170,6 +170,16 @@ def test_a_token_works_until_it_is_replaced(desk: Desk) -> None:
     assert (log_in(desk, token=first).status_code, log_in(desk, token=second).status_code) == (401, 200)
 
 
+def test_who_was_removed_gets_no_token(desk: Desk) -> None:
+    with desk.database.writing() as session:
+        ben = reader_named(session, "ben")
+        assert ben
+        deactivate(session, ben)
+        with pytest.raises(Refusal, match="ben is deactivated"):
+            new_token(session, ben)
+        session.rollback()
+
+
 @pytest.mark.parametrize("kind", ["invite", "token"])
 def test_links_and_tokens_expire(desk: Desk, kind: str) -> None:
     with desk.database.writing() as session:

@@ -1,5 +1,9 @@
 """Nobody learns anything of another reader's work: every endpoint that takes an id, asked for what is another's."""
 
+import io
+import json
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +166,47 @@ def test_an_admin_who_reads_too_is_blind_until_done(tmp_path) -> None:  # type: 
         done = {"state": "done", "nothing_in": ["column", "apex"]}
         assert desk.chief.patch(f"{API}/assignments/{reading['id']}", json=done).status_code == 200
     assert desk.chief.get(url).status_code == 200
+
+
+def exported(desk: Desk, form: str = "native") -> tuple[set[int], str]:
+    """The films whose readings an admin gets, and what the report says."""
+    answer = desk.chief.get(f"{API}/projects/{desk.project}/export", params={"format": form})
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        report = archive.read("report.txt").decode()
+        if form == "png":
+            return {int(Path(name).stem) for name in archive.namelist() if name.endswith(".png")}, report
+        document = json.loads(archive.read({"native": "project.json", "coco": "annotations.json"}[form]))
+        return {reading["film"] for reading in document["readings"]}, report
+
+
+@pytest.mark.parametrize("form", ["native", "coco", "png"])
+def test_an_export_holds_no_film_that_somebody_still_reads(tmp_path: Path, form: str) -> None:
+    desk = Desk.make(tmp_path, films=2)
+    desk.finish(desk.anna)
+    assert exported(desk, form)[0] == set()
+    first = desk.worklist(desk.ben)[0]
+    done = {"state": "done", "nothing_in": ["column", "apex"]}
+    assert desk.ben.patch(f"{API}/assignments/{first['id']}", json=done).status_code == 200
+    films, report = exported(desk, form)
+    assert films == {first["image"]["number"]} and "1 films are left out: not all of their readers" in report
+    desk.chief.post(f"{API}/projects/{desk.project}/readers", json={"readers": ["chief"]})
+    assert exported(desk, form)[0] == set()
+    desk.finish(desk.ben)
+    desk.finish(desk.chief)
+    films, report = exported(desk, form)
+    assert films == {1, 2} and "not all of their readers" not in report
+
+
+def test_an_export_waits_for_the_admin_s_own_repeat(tmp_path: Path) -> None:
+    desk = Desk.make(tmp_path, films=3, repeats=0.4)
+    desk.chief.post(f"{API}/projects/{desk.project}/readers", json={"readers": ["chief"]})
+    for reader in (desk.anna, desk.ben, desk.chief):
+        desk.finish(reader)
+    assert exported(desk)[0] == {1, 2, 3}
+    again = next(r for r in desk.worklist(desk.chief) if r["read"] == 2)
+    assert desk.chief.patch(f"{API}/assignments/{again['id']}", json={"state": "in_progress"}).status_code == 200
+    assert exported(desk)[0] == {1, 2, 3} - {again["image"]["number"]}
 
 
 def test_nobody_waits_for_who_has_left(tmp_path) -> None:  # type: ignore[no-untyped-def]  # pytest's folder

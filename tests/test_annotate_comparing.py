@@ -13,6 +13,7 @@ from xai_bench_annotations.results.estimates import alpha, kappa, limits_of_agre
 from xai_bench_annotations.results.measuring import (
     ALONE,
     FEW,
+    ITERATIONS,
     NO_SPACING,
     NOBODY,
     NOT_ANSWERED,
@@ -34,7 +35,7 @@ from xai_bench.agreement import (
     pointing_ceiling,
     reader_rates,
 )
-from xai_bench.consensus import majority
+from xai_bench.consensus import majority, staple
 from xai_bench.errors import BadInput
 from xai_bench.reporting.table import Cell, Table
 from xai_bench.statistics import bootstrap_mean, interval
@@ -124,6 +125,39 @@ def test_each_reader_against_the_others_without_the_own_drawing(tmp_path: Path) 
     )
     with pytest.raises(BadInput, match="method 'mean' is not known"):
         tables_of(database, method="mean")
+
+
+def test_the_others_staple_is_of_the_whole_film(tmp_path: Path) -> None:
+    rng, boxes = np.random.default_rng(2), np.zeros((4, 60, 50), bool)
+    for box, (row_, column) in zip(boxes, [(3, 3), (4, 5), (7, 4), (6, 8)], strict=True):
+        box[row_ : row_ + 8, column : column + 8] = rng.random((8, 8)) < 0.9
+    masks = dict(zip(("anna", "ben", "carl", "dora"), boxes, strict=True))
+    database = project_of(tmp_path, [film_number(0)], list(masks), AREA)
+    for who, mask in masks.items():
+        finish(database, 1, who, {"apex": [mask]})
+    table = tables_of(database, method="staple")["readers_others"]
+    cut = []
+    for who, mask in masks.items():
+        others = [m for other, m in masks.items() if other != who]
+        assert value(table, "Apex", who, "Dice") == dice(mask, staple(others).mask)
+        cut.append(dice(mask[:15, :16], staple([m[:15, :16] for m in others]).mask) != dice(mask, staple(others).mask))
+    assert any(cut)  # STAPLE's prior is the share of marked pixels, so a cut of the film gives other masks
+
+
+def test_a_staple_of_the_others_that_does_not_converge_is_no_reference(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks = {who: rng.random((60, 50)) < 0.4 for who in ("anna", "ben", "carl", "dora")}
+    database = project_of(tmp_path, [film_number(0)], list(masks), AREA)
+    for who, mask in masks.items():
+        finish(database, 1, who, {"apex": [mask]})
+    with database.reading() as session:
+        film = films_of(session, project_id(database)).counted[0]
+    found = {o.who: o.reason for o in observations(film, AREA, "staple") if o.measure == "dice_to_others"}
+    expected = {
+        (who,): None if staple([m for w, m in masks.items() if w != who], ITERATIONS).converged else UNSETTLED
+        for who in masks
+    }
+    assert found == expected and UNSETTLED in found.values()
 
 
 def test_means_and_intervals_are_those_of_statistics_clustered_by_patient(tmp_path: Path) -> None:

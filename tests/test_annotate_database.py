@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from xai_bench_annotations.server.audit import record
 from xai_bench_annotations.server.database import FILE, Database, open_database
+from xai_bench_annotations.server.refusals import Refusal
 from xai_bench_annotations.server.tables import Assignment, Base, Consensus, Event, Image, Project
 
 from xai_bench.errors import BadInput
@@ -58,6 +59,31 @@ def test_what_cannot_be_opened_is_said(database: Database, tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="can be written"):
         open_database(tmp_path / "file" / "below", create=True)
+
+
+def test_a_folder_in_which_somebody_writes_can_be_opened_and_says_why_it_cannot_be_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai_bench_annotations.server.database.PATIENCE_SECONDS", 0.01)
+    with database.writing() as session:
+        session.add(Project(name="spines", labels={}))
+        session.flush()
+        other = open_database(database.folder)
+        with pytest.raises(Refusal, match="another program is writing") as found, other.writing() as second:
+            second.add(Project(name="hips", labels={}))
+        assert found.value.status == 503
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = 'old'")
+        session.flush()
+    with database.writing() as session:  # tables that have to be changed must wait, and no backup is called for
+        session.connection()
+        with pytest.raises(BadInput, match=r"cannot be opened now \(database is locked\); mend that and try again"):
+            open_database(database.folder)
+
+
+def test_what_is_written_stands_in_no_error(database: Database) -> None:
+    with pytest.raises(IntegrityError) as found, database.writing() as session:
+        session.add_all([Project(name="Jane Doe", labels={}), Project(name="Jane Doe", labels={})])
+    assert "Jane" not in str(found.value)
 
 
 def test_a_block_that_raises_keeps_nothing(database: Database) -> None:
@@ -146,3 +172,11 @@ def test_a_backup_never_writes_over_a_file(database: Database, tmp_path: Path) -
         with pytest.raises(BadInput, match="name a new file"):
             database.backup(file)
     assert (tmp_path / "kept").read_text() == "precious"
+
+
+def test_a_backup_that_fails_leaves_nothing(database: Database, tmp_path: Path) -> None:
+    database.close()
+    (database.folder / FILE).write_bytes(b"no database" * 100)
+    with pytest.raises(BadInput, match="none was made"):
+        database.backup(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as Picture
 from typer.testing import CliRunner
 from xai_bench_annotations.cli import app
+from xai_bench_annotations.films.decode import decode
 from xai_bench_annotations.films.pixels import as_gray, film_of
-from xai_bench_annotations.films.store import AlreadyThere, add_film, add_pixels, film_digest, film_path, read_pixels
+from xai_bench_annotations.films.store import AlreadyThere, add_pixels, film_digest, film_path, read_pixels, store_film
 from xai_bench_annotations.server.api.projects import _add_film
 from xai_bench_annotations.server.database import open_database
 from xai_bench_annotations.server.tables import Image, Project
@@ -34,6 +35,17 @@ def place(tmp_path):
         session.add(project)
         session.flush()
         return database, project
+
+
+def test_a_film_that_cannot_be_kept_leaves_nothing(place, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    database, project = place
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BadInput, match="No space left on device"), database.writing() as session:
+        add_pixels(session, database.folder, project, FILM)
+    assert list((database.folder / "films").iterdir()) == []
 
 
 def test_a_film_is_stored_and_read_back(place):
@@ -64,7 +76,7 @@ def test_a_file_and_the_dataset_that_reads_it_are_one_film(place, tmp_path):
     path = tmp_path / "film.png"
     Picture.fromarray(FILM).save(path)
     with database.writing() as session:
-        image = add_film(session, database.folder, project, path.read_bytes())
+        image = store_film(session, database.folder, project, decode(path.read_bytes()))
         assert image.sha256 == film_digest(read_image(path, name="film"))
         with pytest.raises(AlreadyThere):
             add_pixels(session, database.folder, project, read_image(path, name="film"))

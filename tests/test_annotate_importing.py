@@ -254,6 +254,17 @@ def test_a_reader_is_named_for_coco_only(database):
         export_project(database, "readr", "native")
 
 
+@pytest.mark.parametrize("wrong", [
+    {"position": 2**63}, {"active_seconds": 1e300}, {"opened": "0001-01-01T00:00:00+10:00"}, {"done": "2024-01-01"},
+    {"drawings": [{"label": "apex", "geometry": SQUARE, "rev": 2**63}]},
+])  # fmt: skip
+def test_what_no_database_can_hold_is_refused(database, wrong):
+    name = f"bounds{next(counter)}"
+    project(database, name)
+    with pytest.raises(BadInput, match=rf"project.json cannot be used: readings.0.*{next(iter(wrong))}"):
+        take(database, name, reading(**wrong))
+
+
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
@@ -297,3 +308,15 @@ def test_the_commands_say_what_stands_in_the_way(database, run, tmp_path):
     gone = tmp_path / "gone"
     assert "does not exist" in str(run("export", "commands2", gone, "--format", "png", "--films", gone)[1])
     assert "folder that exists" in str(run("export", "commands2", gone / "b.zip")[1])
+
+
+def test_an_export_that_fails_leaves_no_half_of_it(database, run, tmp_path, monkeypatch):
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    project(database, "commands3")
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    assert "No space left" in str(run("export", "commands3", tmp_path / "half.zip")[1])
+    assert not (tmp_path / "half.zip").exists()

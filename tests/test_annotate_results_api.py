@@ -126,5 +126,8 @@ def test_an_admin_who_still_has_to_read_a_film_sees_nothing_of_it(tmp_path: Path
     image = film(desk, again)
     answer = asked(desk, f"/images/{image}/compare")
     assert answer.status_code == 423 and "your own worklist" in answer.json()["error"]
+    found = asked(desk, f"/projects/{desk.project}/agreement").json()  # nor in any number
+    assert [f["number"] for f in found["films"]] == [n for n in (1, 2, 3) if n != again]
+    assert found["left_out"] == [{"number": again, "reason": "it is still on your own worklist"}]
     read(desk, chief, again, SQUARE, read_no=2)
     assert asked(desk, f"/images/{image}/compare").status_code == 200

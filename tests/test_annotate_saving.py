@@ -1,5 +1,6 @@
 """Saves: revisions, conflicts, tombstones, revival, repeats of a lost answer, the offline queue, states of readings."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,17 @@ def test_the_offline_queue_is_judged_change_by_change(desk: Desk, reading: dict[
     again = desk.anna.post(f"/api/v1/assignments/{reading['id']}/batch", json={"changes": changes[1:2]})
     assert again.json()["changes"][0]["status"] == 200  # the whole answer was lost
     assert {d["id"]: d["rev"] for d in drawings(desk, reading)} == {first: 3, second: 2}
+
+
+def test_a_batch_with_a_name_that_is_no_text_holds_up_no_other_change(desk: Desk, reading: dict[str, Any]) -> None:
+    name = new_id()
+    good = {"op": "put", "id": name, "rev": 0, **{k: v for k, v in desk.body(reading).items() if k != "assignment"}}
+    body = json.dumps({"changes": [{"op": "delete", "id": "\ud800", "rev": 0}, good]})
+    answer = desk.anna.post(
+        f"/api/v1/assignments/{reading['id']}/batch", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert [(c["id"], c["status"]) for c in answer.json()["changes"]] == [(None, 422), (name, 200)]
+    assert [d["id"] for d in drawings(desk, reading)] == [name]
 
 
 def test_done_needs_an_answer_to_every_required_label(desk: Desk, reading: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Which backend is meant, where a study runs by itself, a study as jobs, jobs in one process."""
 
+import gc
 import json
+import weakref
 from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from backend_cases import QUIET, tiny
 from xai_bench import backends
 from xai_bench.backends import Backend, backend_of, cores, usual
 from xai_bench.backends.dask import Dask
-from xai_bench.backends.jobs import Task, fill, is_plain, next_task, parts_of, token_of
+from xai_bench.backends.jobs import Desk, Receipt, Task, fill, is_plain, next_task, parts_of, token_of
 from xai_bench.backends.local import Local
 from xai_bench.backends.serial import Serial
 from xai_bench.classifiers.classifier import Classifier
@@ -133,3 +135,17 @@ def test_a_store_has_one_name_whoever_asks(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "a")
     assert token_of(store) == token_of(store) != token_of(Store.at(tmp_path / "b"))
     assert [p.name for p in store.root.iterdir() if "token" in p.name] == ["token"]
+
+
+def test_a_process_lets_go_of_a_classifier_and_its_films_before_the_next(tmp_path: Path) -> None:
+    study, desk = tiny(explainers=["grad_cam"], metrics=["deletion"]), Desk()
+    first, second = parts_of(study, Store.at(tmp_path))
+    for job in (first.first, *first.then):
+        assert desk.perform(job, QUIET) == Receipt()
+    model = desk._entries[0].make(desk._bench)  # type: ignore[arg-type]  # there is one after a job
+    held = [weakref.ref(x) for x in (model.classifier, model.pictures, model.validation, model.training)]
+    del model
+    assert all(ref() is not None for ref in held)
+    assert desk.perform(second.first, QUIET) == Receipt()
+    gc.collect()
+    assert all(ref() is None for ref in held)

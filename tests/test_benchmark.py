@@ -1,49 +1,24 @@
 """A study end to end on small films: rows, resume, keys, failures; work is counted, not assumed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from store_cases import QUIET, Broken, Confidence, Gray, small_study
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput, Unfit
-from xai_bench.progress import Progress
-from xai_bench.protocols import Batch, Case, Reason, Result, ScoreInfo
-from xai_bench.running.benchmark import ROWS, evaluate
+from xai_bench.protocols import Batch, Case, Evidence, Reason, Result, ScoreInfo, SummaryRow, TrainingData
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.rows import ROWS
 from xai_bench.running.workbench import Counter
 from xai_bench.samples import Fixed, Head, Sample
 from xai_bench.store.store import Store, StoreWarning
-from xai_bench.study import Chosen, Given, Study
-
-QUIET = Progress(quiet=True)
-
-
-@dataclass(frozen=True)
-class Gray:
-    """The picture itself as a map, after `calls` model calls."""
-
-    calls: int = 1
-    family = "other"
-
-    def __call__(self, classifier: Classifier, batch: Batch) -> Tensor:
-        for _ in range(self.calls):
-            classifier(batch.images)
-        return batch.images.mean(1)
-
-
-@dataclass(frozen=True)
-class Broken:
-    """Fails, or does not fit."""
-
-    unfit: bool = False
-
-    def __call__(self, classifier: Classifier, batch: Batch) -> Tensor:
-        if self.unfit:
-            raise Unfit("it needs attention weights")
-        raise ZeroDivisionError("division by zero")
+from xai_bench.study import Chosen, Study
 
 
 @dataclass(frozen=True)
@@ -63,26 +38,24 @@ class Inside:
 
 
 @dataclass(frozen=True)
-class Confidence:
-    """The probability of the explained class."""
+class Films:
+    """How many films there are; fails, does not fit, or has nothing to say where it is asked to."""
 
-    needs_region = False
-    scores = {"confidence": ScoreInfo("higher")}  # noqa: RUF012 - a class constant
+    what: str = "counts"
 
-    def __call__(self, case: Case) -> Result:
-        p = case.classifier.probabilities(case.classifier(case.batch.images))
-        return Result(
-            {"confidence": p.gather(1, case.batch.targets[:, None])[:, 0].detach()}, (None,) * len(case.batch)
-        )
+    def __call__(self, evidence: Evidence) -> list[SummaryRow]:
+        if self.what == "fails":
+            raise ZeroDivisionError("division by zero")
+        if self.what == "unfit":
+            raise Unfit("there is one classifier only")
+        n = evidence.predictions.picture.nunique()
+        row = SummaryRow("films", "count", "", "given", None, float(n), None, None, n)
+        return [] if self.what == "silent" else [row]
 
 
 def study(films: Fixed, classifier: Classifier, **changes: object) -> Study:
-    values = {
-        "name": "small", "dataset": films, "classifiers": (Given("given", classifier),),
-        "explainers": (Chosen(Gray(), "gray"), Chosen(Gray(3), "gray3")),
-        "metrics": (Chosen(Inside(), "inside"), Chosen(Confidence(), "confidence")), "batch_size": 8,
-    } | changes  # fmt: skip
-    return Study(**values)  # type: ignore[arg-type]  # the test chooses
+    metrics = (Chosen(Inside(), "inside"), Chosen(Confidence(), "confidence"))
+    return small_study(films, classifier, **{"metrics": metrics} | changes)
 
 
 def counted(work: Study, store: Path) -> tuple[int, pd.DataFrame]:
@@ -186,6 +159,52 @@ def test_a_failing_explainer_does_not_end_the_run(
         "unfit": "it needs attention weights",
     }
     assert (rows[rows.explainer == "gray"].status != "failed").all()
+
+
+def test_a_failing_summary_is_a_row_with_its_reason_and_the_others_go_on(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tuple(Films(what) for what in ("fails", "unfit", "silent", "counts"))
+    work, store = study(side_films, side_classifier, summaries=asked), Store.at(tmp_path)
+    run = evaluate(work, store=store, progress=QUIET)
+    assert run.summaries.value.tolist() == [16.0] and run.summaries.exclusions.tolist() == [{}]
+    assert run.unsummarized.to_dict("records") == [
+        {"summary": "Films", "status": "failed", "reason": "ZeroDivisionError: division by zero"},
+        {"summary": "Films", "status": "skipped", "reason": "there is one classifier only"},
+    ]
+    assert run.failures == ["summary Films: ZeroDivisionError: division by zero"]
+    monkeypatch.setattr(Films, "__call__", lambda *_: [])
+    assert evaluate(work, store=store, progress=QUIET).failures == run.failures  # it is remembered
+    assert store.forget_failures() == 1  # what did not fit was tried again by itself
+    assert evaluate(work, store=store, progress=QUIET).failures == []
+
+
+def test_what_is_fitted_on_regions_has_them_in_its_key(
+    side_films: Fixed, side_classifier: Classifier, tmp_path: Path
+) -> None:
+    both = replace(side_films, regions=(*side_films.regions, "other"))
+    found = []
+    for regions in (side_films.regions, ("other", *side_films.regions)):
+        chosen = (Chosen(Covered(), "covered"),)
+        run = evaluate(study(both, side_classifier, regions=regions, explainers=chosen), store=tmp_path, progress=QUIET)
+        ((block,),) = run.maps.values()
+        found.append(float(block.saliency.max()))
+    assert found[0] > 0 and found[1] == 0  # nobody has drawn the other one
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The share of training films whose first region covers a pixel."""
+
+    state: Mapping[str, Tensor] | None = None
+
+    def fit(self, classifier: Classifier, training: TrainingData) -> "Covered":
+        parts = [next(iter(regions.values())).float() for _, regions in training]
+        return replace(self, state={"mean": torch.cat(parts).mean(0)})
+
+    def __call__(self, classifier: Classifier, batch: Batch) -> Tensor:
+        assert self.state is not None
+        return self.state["mean"].expand(len(batch), *batch.images.shape[2:]).clone()
 
 
 def test_subsets_are_nested_and_limited(side_films: Fixed, side_classifier: Classifier, tmp_path: Path) -> None:

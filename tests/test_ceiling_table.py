@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from plain_text import to_text
 
 from xai_bench.protocols import ScoreInfo, SummaryRow
 from xai_bench.reporting.ceiling_table import ceiling_tables
 from xai_bench.reporting.summary_tables import summary_tables
-from xai_bench.reporting.table import DASH, MINUS, Cell, Table, to_csv, to_latex, to_markdown, to_text
+from xai_bench.reporting.table import DASH, MINUS, Cell, Table, to_csv, to_latex, to_markdown
 
 LOO = "consensus:majority, leave one out"
 INFO = {

@@ -1,13 +1,13 @@
 """The command line as a user meets it: every verb, every mistake one sentence with exit code 2, Ctrl-C 130."""
 
 import json
-import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_cases import call
 from PIL import Image
 
 from xai_bench.cli import main as cli
@@ -41,15 +41,6 @@ class Desk:
 
     def text(self, argument: str) -> str:
         return argument.replace("DESK", str(self.folder)).replace("CHECKPOINT", str(self.checkpoint))
-
-
-def call(*arguments: str | Path) -> int:
-    """What the console script exits with."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
-        patch.setattr(sys, "argv", ["xai-bench", *map(str, arguments)])
-        patch.setenv("COLUMNS", "200")
-        cli.main()
-    return int(stop.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +207,7 @@ def test_demo_prints_its_story_and_where_everything_lies(
 ) -> None:
     class Done:
         story = ("An honest classifier and a cheat.",)
+        failures = ()
 
         def write(self, store: Path) -> Path:
             return store / "report.html"
@@ -269,14 +261,36 @@ def test_what_failed_is_tried_again_on_request_only(
     )
     with monkeypatch.context() as patch:
         patch.setattr(RandomMap, "__call__", broken)
-        assert call(*asked) == 0
+        assert call(*asked) == 1
     last = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")][-1]
     assert (last["event"], last["failed"]) == ("progress", 2) and "division by zero" in last["last_failure"]
     for more, failed in (((), 2), (("--retry-failed",), 0)):
-        assert call(*asked, *more) == 0
+        assert call(*asked, *more) == (1 if failed else 0)
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
         assert lines[-1]["failed"] == failed
     assert any("failed before and are tried again: 1" in line.get("text", "") for line in lines)
+
+
+def test_a_summary_that_fails_leaves_a_whole_report_and_exit_code_1(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xai_bench_metrics.retrain_stability import RetrainStability
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    (desk.folder / "summary.toml").write_text('summaries = ["retrain_stability"]\n' + STUDY)
+    asked = ("run", desk.folder / "summary.toml", "--store", desk.folder / "summary", "--workers", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrainStability, "__call__", broken)
+        assert call(*asked) == 1
+    *_, reason, said = capsys.readouterr().err.strip().splitlines()
+    assert reason == "failed: summary retrain_stability: ZeroDivisionError: division by zero"
+    assert said == "xai-bench: 1 failed; the rest is done, `xai-bench run --retry-failed` tries them again."
+    assert (desk.folder / "summary" / "report.html").is_file()
+    assert call("status", desk.folder / "summary") == 0
+    assert "failed: 1 summaries (retrain_stability): ZeroDivisionError" in capsys.readouterr().out
+    assert call(*asked, "--retry-failed") == 0
 
 
 def test_a_broken_command_is_named_and_the_others_work(

@@ -49,9 +49,9 @@ def test_a_relative_import_inside_a_function_counts(package) -> None:
 
 
 def test_comments_and_docstrings_do_not_count(package) -> None:
-    package("plugin", '"""One."""\ndef f():\n    """One."""\n    return 1\n')
+    package("plugin", '"""One."""\nX = 1\n"""One."""\ndef f():\n    """One."""\n    return 1\n')
     before = module._module_version("own_package.plugin")
-    package("plugin", '"""Two."""\n# why\ndef f():\n    """Two."""\n    return 1\n')
+    package("plugin", '"""Two."""\nX = 1  # why\n"""Two."""\ndef f():\n    """Two."""\n    return 1\n')
     assert module._module_version("own_package.plugin") == before
 
 

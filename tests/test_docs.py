@@ -35,6 +35,13 @@ def test_every_metric_has_one_family_and_stands_in_the_page() -> None:
             assert max((f for f in places if places[f] < found), key=places.__getitem__) == family_of(entry.factory())
 
 
+def test_a_metric_s_cost_says_what_is_counted() -> None:
+    costs = dict(re.findall(r"### `(\w+)`\n.*?Cost: (.*?)\.", docs_make().metrics(), re.DOTALL))
+    assert costs["deletion"] == "about 33 model evaluations a picture and map"
+    assert costs["sensitivity"] == "about 11 runs of the explainer a picture and map"
+    assert costs["iou"] == "no model evaluations" and costs["completeness"] == "as said above"
+
+
 def test_every_explainer_stands_in_its_page_with_as_many_cells_as_there_are_columns() -> None:
     lines = [line for line in docs_make().explainers().splitlines() if line.startswith("| `")]
     own = [name for name, entry in EXPLAINERS.items() if entry.factory.__module__.startswith("xai_bench")]

@@ -128,7 +128,7 @@ def test_the_moved_batch_is_a_batch_as_a_letterboxed_one() -> None:
     batch = tiny_batch(tiny_classifier())
     batch = replace(batch, targets=torch.ones(4, dtype=torch.long))
     Equivariance(shift=14.0)(case_of(classifier, batch, Watched(Brightness(), seen)))
-    assert len(seen) == 2 + 3  # the case's own map, the metric's own, and one for each move
+    assert len(seen) == 2 + 3 == 1 + Equivariance.evaluations  # the case's own map, the metric's, one for each move
     for one in seen[2:]:
         assert one.ids == batch.ids
         assert torch.equal(one.targets, batch.targets)

@@ -13,13 +13,10 @@ from xai_bench_metrics._explained_again import (
     explain_many,
     grid_content,
     scaled,
-    select,
-    unpadded,
 )
 
 from xai_bench.engine import Engine
-from xai_bench.pictures import pad
-from xai_bench.protocols import Player, Players
+from xai_bench.pictures import select
 from xai_bench.testing import tiny_batch, tiny_classifier
 
 
@@ -100,26 +97,6 @@ def test_any_number_of_rows_is_explained_in_the_batch_s_own_size() -> None:
     assert seen[-1].ids == ("picture 2",) * 4
     assert torch.equal(found[0], found[1])
     assert torch.allclose(found[0], Slope()(classifier, batch)[2])
-
-
-def test_rows_are_chosen_with_all_that_belongs_to_them() -> None:
-    batch = tiny_batch(tiny_classifier())
-    players = Players(torch.arange(4)[:, None, None].expand(4, 32, 48), tuple({i: Player(f"L{i}")} for i in range(4)))
-    found = select(replace(batch, players=players), torch.tensor([3, 0]))
-    assert found.ids == ("picture 3", "picture 0")
-    assert torch.equal(found.images, batch.images[[3, 0]])
-    assert torch.equal(found.content, batch.content[[3, 0]])
-    assert found.targets.tolist() == batch.targets[[3, 0]].tolist()
-    assert found.players.labels[:, 0, 0].tolist() == [3, 0]
-    assert [dict(n) for n in found.players.names] == [{3: Player("L3")}, {0: Player("L0")}]
-
-
-def test_only_the_repeated_last_picture_is_padding() -> None:
-    batch = tiny_batch(tiny_classifier())
-    assert unpadded(batch) == 4
-    assert unpadded(pad(batch, 7)) == 4
-    assert unpadded(pad(select(batch, torch.tensor([1])), 3)) == 1
-    assert unpadded(replace(select(batch, torch.tensor([1, 1])), targets=torch.tensor([0, 1]))) == 2
 
 
 def test_a_map_of_zeros_stays_and_a_tiny_one_is_stretched() -> None:

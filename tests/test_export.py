@@ -11,7 +11,8 @@ from xai_bench.classifiers.classifier import Classifier
 from xai_bench.errors import BadInput
 from xai_bench.planning.export import export
 from xai_bench.planning.plan import plan
-from xai_bench.running.benchmark import ROWS, evaluate
+from xai_bench.running.benchmark import evaluate
+from xai_bench.running.rows import ROWS
 from xai_bench.samples import Fixed
 from xai_bench.store.store import Store
 

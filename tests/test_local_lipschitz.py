@@ -4,11 +4,11 @@ import pytest
 import torch
 from robustness_cases import Brightness, Slope, case_of, slow_copies, trained
 from torch import Tensor
-from xai_bench_metrics._explained_again import select
 from xai_bench_metrics.local_lipschitz import SAME_PICTURE, LocalLipschitz
 from xai_bench_metrics.sensitivity import Sensitivity
 
 from xai_bench.classifiers.classifier import Classifier
+from xai_bench.pictures import select
 from xai_bench.protocols import Batch
 from xai_bench.testing import tiny_batch, tiny_classifier
 

@@ -8,8 +8,10 @@ import torch
 
 from xai_bench.errors import BadInput
 from xai_bench.inputs import Input, Resize
-from xai_bench.pictures import Pictures, TrainingFilms
+from xai_bench.pictures import Pictures, TrainingFilms, pad, select, unpadded
+from xai_bench.protocols import Player, Players
 from xai_bench.samples import Fixed, Region, RegionKey, Sample
+from xai_bench.testing import tiny_batch, tiny_classifier
 
 
 def test_films_are_read_once_and_in_the_order_asked_for(side_films: Fixed) -> None:
@@ -82,3 +84,23 @@ def test_training_regions_are_derived_or_what_most_readers_drew(
     films = TrainingFilms(Pictures({film.id: changed}, Input(Resize(32, 32))), {film.id: 0}, ("r",))
     (_, found), *_ = films
     assert found["r"][0, 0, [0, 15, 31]].tolist() == list(map(bool, expected))
+
+
+def test_rows_are_chosen_with_all_that_belongs_to_them() -> None:
+    batch = tiny_batch(tiny_classifier())
+    players = Players(torch.arange(4)[:, None, None].expand(4, 32, 48), tuple({i: Player(f"L{i}")} for i in range(4)))
+    found = select(replace(batch, players=players), torch.tensor([3, 0]))
+    assert found.ids == ("picture 3", "picture 0")
+    assert torch.equal(found.images, batch.images[[3, 0]])
+    assert torch.equal(found.content, batch.content[[3, 0]])
+    assert found.targets.tolist() == batch.targets[[3, 0]].tolist()
+    assert found.players.labels[:, 0, 0].tolist() == [3, 0]
+    assert [dict(n) for n in found.players.names] == [{3: Player("L3")}, {0: Player("L0")}]
+
+
+def test_only_the_repeated_last_picture_is_padding() -> None:
+    batch = tiny_batch(tiny_classifier())
+    assert unpadded(batch) == 4
+    assert unpadded(pad(batch, 7)) == 4
+    assert unpadded(pad(select(batch, torch.tensor([1])), 3)) == 1
+    assert unpadded(replace(select(batch, torch.tensor([1, 1])), targets=torch.tensor([0, 1]))) == 2

@@ -6,14 +6,14 @@ from robustness_cases import Brightness, Slope, Watched, case_of, slow_copies, t
 from torch import Tensor
 from xai_bench_explainers.center_gaussian import CenterGaussian
 from xai_bench_explainers.random_map import RandomMap
-from xai_bench_metrics._explained_again import NEW_BAD, select
+from xai_bench_metrics._explained_again import NEW_BAD
 from xai_bench_metrics._noisy_copies import NO_MAP
 from xai_bench_metrics.sensitivity import Sensitivity
 
 from xai_bench.classifiers.classifier import Classifier
 from xai_bench.engine import Engine
 from xai_bench.errors import BadInput
-from xai_bench.pictures import pad
+from xai_bench.pictures import pad, select
 from xai_bench.protocols import Batch
 from xai_bench.testing import tiny_batch, tiny_classifier
 from xai_bench.testing.watch import left_alone

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import HEADS, SideModel, small_film
+from plain_text import to_text
 from torch import Tensor
 from xai_bench_metrics.iou import IoU
 from xai_bench_metrics.relevance_mass import RelevanceMass
@@ -22,7 +23,7 @@ from xai_bench.progress import Progress
 from xai_bench.protocols import Batch, Evidence, Reason, Result, ScoreInfo, SummaryRow
 from xai_bench.reporting.shuffled_table import shuffled_tables
 from xai_bench.reporting.summary_tables import summary_tables
-from xai_bench.reporting.table import MINUS, to_csv, to_text
+from xai_bench.reporting.table import MINUS, to_csv
 from xai_bench.running.benchmark import bench_of, evaluate, gather
 from xai_bench.running.run import Run
 from xai_bench.samples import Fixed, Region, RegionKey, Sample

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from plain_text import to_text
 from synthetic_run import HEADLINE, Made, SyntheticRun, synthetic_run, wide_run
 
 from xai_bench.reporting.estimates import estimates
 from xai_bench.reporting.stability_table import MUTED, stability_tables
-from xai_bench.reporting.table import Cell, Table, to_csv, to_latex, to_markdown, to_text
+from xai_bench.reporting.table import Cell, Table, to_csv, to_latex, to_markdown
 from xai_bench.reporting.tables import run_tables
 
 UTILITY, RANDOMIZATION, REPEATABILITY, REPRODUCIBILITY = 1, 2, 3, 4

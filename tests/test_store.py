@@ -339,3 +339,30 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(
         with pytest.raises(BadInput, match="3 bytes were to be written"):
             put(old_file, b"new")
     assert old_file.read_bytes() == b"old" and hidden(old_file.parent) == []
+
+
+def test_what_is_removed_while_it_is_in_the_way_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, look = Store.at(tmp_path), Store.look
+    committed(store, 1.0)
+
+    def removed(self: Store, kind: str, key: str) -> object:
+        shutil.rmtree(self.folder(kind, key), ignore_errors=True)
+        return look(self, kind, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "look", removed)
+        committed(store, 2.0)
+    cell = store.get("scores", "k")
+    assert cell is not None and cell.frame("rows").score.tolist() == [2.0]
+
+
+def test_a_cell_that_vanishes_is_one_sentence(tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+    committed(store)
+    cell = store.get("scores", "k")
+    store.delete("scores", "k")
+    assert cell is not None
+    with pytest.raises(BadInput, match="vanished after it was checked"):
+        cell.frame("rows")

@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cli_cases import call
 
-from xai_bench.cli import main as cli
 from xai_bench.cli.options import remember
 from xai_bench.progress import Progress
 from xai_bench.running.benchmark import evaluate
@@ -29,15 +28,6 @@ name = "small"
 architecture = {name = "small_cnn", width = 8}
 training = {epochs = 1, batch_size = 4}
 """
-
-
-def call(*arguments: str | Path) -> int:
-    """What the console script exits with."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
-        patch.setattr(sys, "argv", ["xai-bench", *map(str, arguments)])
-        patch.setenv("COLUMNS", "200")
-        cli.main()
-    return int(stop.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +107,7 @@ def test_export_writes_files_and_says_what_is_missing(
     [
         ("verify DESK/none", "holds no results; name the folder of a run"),
         ("status DESK", "holds no study.json"),
+        ("status DESK/none", "does not exist; name a study.toml or the folder of a run"),
         ("plan DESK/study.toml --store DESK/study.toml", "is no folder"),
         ("export DESK/run --format xlsx --out DESK/out", "format 'xlsx' is not known; choose parquet or csv"),
     ],

@@ -63,6 +63,18 @@ def test_the_key_changes_with_any_field(tmp_path: Path) -> None:
         ('dataset = "phantom"', "", "has no 'dataset'; add it"),
         ('architecture = "small_cnn"', "", "neither `architecture` nor `checkpoint`"),
         ("steps = 8", "steps = 8,,", "is not readable TOML"),
+        ("pictures = 4", "repeats = 100000000000", "repeats = 100000000000; expected at most 1,000"),
+        (
+            'architecture = "small_cnn"',
+            'architecture = "small_cnn"\nfolds = 100000000000',
+            "twins; expected at most 1,000",
+        ),
+        (
+            "batch_size = 4",
+            'references = [["derived"]]',
+            r"study key 'references' holds \['derived'\]; expected strings",
+        ),
+        ("batch_size = 4", "regions = " + 2000 * "[" + 2000 * "]", "is not readable TOML"),
     ],
 )
 def test_mistakes_are_one_clear_sentence(tmp_path: Path, old: str, new: str, message: str) -> None:

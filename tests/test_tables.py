@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from plain_text import to_text
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from synthetic_run import ALIGNMENT, EXPLAINERS, HEAD, MANY, PLACES, SCORES, SyntheticRun, synthetic_run, wide_run
@@ -17,9 +18,17 @@ from xai_bench.listing import FAMILIES
 from xai_bench.protocols import ScoreInfo
 from xai_bench.reporting.classifier_tables import beats_majority
 from xai_bench.reporting.comparisons import against_chance, best_controls, between_classifiers
-from xai_bench.reporting.estimates import Score, column_groups, estimates, place_in_words, short_groups, titles
+from xai_bench.reporting.estimates import (
+    INCOMPLETE,
+    Score,
+    column_groups,
+    estimates,
+    place_in_words,
+    short_groups,
+    titles,
+)
 from xai_bench.reporting.output import write_run
-from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, to_csv, to_latex, to_markdown, to_text
+from xai_bench.reporting.table import DASH, Cell, Column, Rows, Table, to_csv, to_latex, to_markdown
 from xai_bench.reporting.tables import family_tables, run_tables, short_tables
 from xai_bench.statistics import T, interval, paired_difference, twins_interval
 
@@ -85,6 +94,39 @@ def test_five_twins_are_a_sample_of_twins() -> None:
     assert found.interval is not None and found.interval.method == expected.method == T
     assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
     assert "retrained twins and patients" in {t.name: t for t in run_tables(run)}["scores_1"].caption  # type: ignore[arg-type]
+
+
+def test_a_film_that_one_of_five_twins_cannot_score_is_left_out_of_all_and_counted() -> None:
+    run = synthetic_run(twins=5, patients=8)
+    mine = (run.rows.explainer == "grad_cam") & (run.rows.score_name == "insertion") & (run.rows.classifier == "honest")
+    lost = mine & (run.rows.replicate == 3) & (run.rows.picture == run.rows[mine].picture.iloc[0])
+    assert lost.sum() == 1
+    rows = run.rows.assign(
+        score=run.rows.score.mask(lost),
+        status=run.rows.status.mask(lost, "invalid"),
+        reason=run.rows.reason.mask(lost, "map holds NaN or infinite values"),
+    )
+    found = next(
+        e
+        for e in estimates(replace(run, rows=rows))  # type: ignore[arg-type]
+        if (e.classifier, e.explainer, e.score.name) == ("honest", "grad_cam", "insertion")
+    )
+    assert found.left_out == {INCOMPLETE: 4, "map holds NaN or infinite values": 1}
+    assert len(found.films) * 5 + 5 == found.total == mine.sum()
+
+
+def test_the_caption_says_what_the_intervals_hold_for() -> None:
+    def caption(*twins: int) -> str:
+        runs = [synthetic_run(twins=n, patients=8) for n in twins]
+        rows = [r.rows.assign(classifier=r.rows.classifier + str(n)) for n, r in zip(twins, runs, strict=True)]
+        made = short_tables(replace(runs[0], rows=pd.concat(rows)), estimates(replace(runs[0], rows=pd.concat(rows))))  # type: ignore[arg-type]
+        return made[0].caption
+
+    assert "over patients, conditional on this one trained classifier." in caption(1)
+    assert "mean over the 1 to 2 retrained twins; in brackets the 95% interval over patients" in caption(1, 2)
+    alone, mixed = caption(5), caption(2, 5)
+    assert "over 5 retrained twins and patients; of a rate near 0 or 1 that over patients, conditional" in alone
+    assert "over 2 to 5 retrained twins and patients; of a rate near 0 or 1, and with fewer than 5 twins, that" in mixed
 
 
 def test_a_film_with_two_targets_counts_once(run: SyntheticRun) -> None:
@@ -281,6 +323,13 @@ def test_summaries_stand_beside_their_null(tables: dict[str, Table]) -> None:
         "spearman ↑",
     ]
     assert tables["retrain_stability_1"].footnotes == ("Every row: 3 left out, twins disagree.",)
+
+
+def test_a_summary_that_failed_is_named_with_its_reason(run: SyntheticRun) -> None:
+    lost = pd.DataFrame([("retrain_stability", "failed", "ValueError: no")], columns=["summary", "status", "reason"])
+    by_name = {t.name: t for t in run_tables(replace(run, unsummarized=lost))}
+    texts = [[cell.text for cell in row] for row in by_name["left_out"].groups[0].rows]
+    assert ["failed: ValueError: no", "1 summary", DASH, "all", "retrain stability"] in texts
 
 
 def test_cost_and_left_out_add_up(run: SyntheticRun, tables: dict[str, Table]) -> None:

@@ -116,6 +116,24 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
     assert not (tmp_path / "cut").exists()
 
 
+def test_two_trainings_of_the_same_at_once_do_not_disturb_each_other(tmp_path: Path, data: TrainingSet) -> None:
+    training, folder = Training("random_init", epochs=3, batch_size=16), tmp_path / "both"
+    alone = train(SMALL, training, HEADS, READER, data, seed=0, folder=tmp_path / "alone")
+    epochs, inner = list[int](), list[Classifier]()
+
+    def meanwhile(_: int) -> None:  # a second process would do no other than this
+        epochs.append(len(epochs))
+        if len(epochs) == 2:
+            (state,) = folder.iterdir()
+            kept = state.read_bytes()
+            inner.append(train(SMALL, training, HEADS, READER, data, seed=0, folder=folder))
+            assert [state] == list(folder.iterdir()) and state.read_bytes() == kept
+
+    outer = train(SMALL, training, HEADS, READER, data, seed=0, folder=folder, advance=meanwhile)
+    assert alone.weights_hash() == outer.weights_hash() == inner[0].weights_hash()
+    assert not folder.exists()
+
+
 def test_another_training_does_not_take_up_the_state(
     tmp_path: Path, data: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,3 +71,16 @@ def test_a_file_that_cannot_be_read_is_named(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "read_bytes", broken)
     (damage,) = verify(store, QUIET).damaged
     assert damage.path == store.folder("maps", "k") and "Input/output error" in str(damage)
+
+
+def test_a_run_that_writes_meanwhile_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store.folder("maps", "k") / ".receipt.json.1a2b3c4d").write_text("being written")
+    listed = {"cells": Store.cells, "failures": Store.failures}
+
+    def cells(self: Store, kind: str) -> list[str]:
+        return [*listed["cells"](self, kind), "gone"]
+
+    monkeypatch.setattr(Store, "cells", cells)
+    monkeypatch.setattr(Store, "failures", lambda self: [*listed["failures"](self), ("scores", "gone")])
+    found = verify(store, QUIET)
+    assert (found.files, found.damaged) == (2 * 4 + 1 + 1, ())

@@ -139,9 +139,8 @@ def _imports(tree: ast.Module, module: str) -> list[str]:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """Without constants that stand alone: docstrings, also those below a name, and `...`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body
-            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-                node.body = body[1:]
+            node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     return tree

@@ -14,6 +14,8 @@ from xai_bench.errors import BadInput
 
 FORMATS = ("PNG", "JPEG")
 MAX_MEGAPIXELS = 64.0
+ROWS = 512
+"""So many are laid on black at once."""
 _GRAY16 = ("I;16", "I;16L", "I;16B", "I")
 
 
@@ -92,16 +94,26 @@ def _check_size(picture: Image.Image, name: str, max_megapixels: float) -> None:
 def _to_array(picture: Image.Image, name: str) -> NDArray[Any]:
     _refuse_lossy(picture, name)
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in _GRAY16:
-        return np.asarray(upright).astype(np.uint16)
-    if upright.mode in ("LA", "RGBA") or "transparency" in upright.info:
-        clear = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("RGB")
-    if upright.mode in ("1", "L"):
-        return np.array(upright.convert("L"))
-    colors = np.array(upright.convert("RGB"))
+    ImageOps.exif_transpose(picture, in_place=True)  # every copy of a large film takes hundreds of megabytes
+    if picture.mode in _GRAY16:
+        return np.asarray(picture).astype(np.uint16)
+    if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
+        colors = _on_black(picture)
+    elif picture.mode in ("1", "L"):
+        return np.array(picture.convert("L"))
+    else:
+        colors = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     return np.ascontiguousarray(colors[..., 0]) if _is_gray(colors) else colors
+
+
+def _on_black(picture: Image.Image) -> NDArray[np.uint8]:
+    """Some rows at a time, because laying it takes four copies of them."""
+    found = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top in range(0, picture.height, ROWS):
+        part = picture.crop((0, top, picture.width, min(top + ROWS, picture.height))).convert("RGBA")
+        black = Image.new("RGBA", part.size, (0, 0, 0, 255))
+        found[top : top + ROWS] = np.asarray(Image.alpha_composite(black, part).convert("RGB"))
+    return found
 
 
 def _refuse_lossy(picture: Image.Image, name: str) -> None:

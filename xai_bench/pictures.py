@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from xai_bench.errors import BadInput
@@ -81,13 +81,30 @@ def pad(batch: Batch, size: int) -> Batch:
     extra = size - len(batch)
     if extra <= 0:
         return batch
-    index = torch.arange(size).clamp(max=len(batch) - 1)
-    players = batch.players
+    return select(batch, torch.arange(size).clamp(max=len(batch) - 1))
+
+
+def select(batch: Batch, index: Int[Tensor, "n"]) -> Batch:
+    """These pictures of a batch, in this order; one may come several times, always under its own id."""
+    players, rows = batch.players, index.tolist()
     if players is not None:
-        names = tuple(players.names[i] for i in index.tolist())
-        players = replace(players, labels=players.labels[index], names=names)
-    ids = tuple(batch.ids[i] for i in index.tolist())
+        players = replace(players, labels=players.labels[index], names=tuple(players.names[i] for i in rows))
+    ids = tuple(batch.ids[i] for i in rows)
     return Batch(batch.images[index], batch.targets[index], ids, batch.content[index], players, batch.spacing_mm[index])
+
+
+def unpadded(batch: Batch) -> int:
+    """How many pictures a batch has before its last one is repeated to fill it."""
+    count = len(batch)
+    while count > 1 and repeats(batch, count - 1):
+        count -= 1
+    return count
+
+
+def repeats(batch: Batch, i: int) -> bool:
+    """Whether picture i (at least 1) is the one before it once more, with the same target."""
+    same = batch.ids[i] == batch.ids[i - 1] and bool(batch.targets[i] == batch.targets[i - 1])
+    return same and torch.equal(batch.images[i], batch.images[i - 1])
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ class Target:
     head: str | None = None
 
 
+MOST = 1_000
+"""Twins of a classifier, and runs of an explainer: nobody means more."""
+
 ALIGNMENT = Target("label")
 FAITHFULNESS = Target("predicted")
 
@@ -69,6 +72,8 @@ class Trained:
             raise BadInput(f"classifier {self.name!r} has folds = {self.folds}; expected 2 or more.")
         if self.resamples is not None and self.resamples < 1:
             raise BadInput(f"classifier {self.name!r} has resamples = {self.resamples}; expected 1 or more.")
+        if self._count > MOST:
+            raise BadInput(f"classifier {self.name!r} has {self._count} twins; expected at most {MOST:,}.")
         if wrong := [n for n in self.only or () if n not in range(self._count)]:
             raise BadInput(f"classifier {self.name!r} has no twin {wrong[0]}; its {self._count} twins count from 0.")
 
@@ -179,7 +184,7 @@ class Study:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise BadInput(f"study file {str(path)!r} does not exist; name a .toml file.") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise BadInput(f"study file {str(path)!r} is not readable TOML: {error}.") from None
         return cls.of(table, default_name=file.stem)
 
@@ -199,6 +204,9 @@ class Study:
         for key, (kind, words) in _KINDS.items():
             if values.get(key) is not None and not isinstance(values[key], kind):
                 raise BadInput(f"study key {key!r} is {values[key]!r}; expected {words}.")
+        for key in ("regions", "references"):
+            if odd := [name for name in values.get(key) or () if not isinstance(name, str)]:
+                raise BadInput(f"study key {key!r} holds {odd[0]!r}; expected strings.")
         if isinstance(values.get("reader"), Mapping):
             values["reader"] = make(Input, _fields_of(values["reader"]), where="reader")
         if isinstance(values.get("target"), Mapping):
@@ -305,6 +313,8 @@ def _choose(kind: str, value: Any) -> list[Chosen]:
     for key, number in numbers.items():
         if number is not None and (not isinstance(number, int) or number < 1):
             raise BadInput(f"{kind} {value!r}: {key} = {number!r}; expected a whole number of at least 1.")
+    if (numbers.get("repeats") or 1) > MOST:
+        raise BadInput(f"{kind} {value!r}: repeats = {numbers['repeats']}; expected at most {MOST:,}.")
     if kind != "explainer" and "repeats" in numbers:
         raise BadInput(f"{kind} {value!r} has `repeats`; only explainers are repeated.")
     plugin = build(kind, value, where="")

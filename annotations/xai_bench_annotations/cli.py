@@ -106,7 +106,7 @@ def add_films(
     files: Annotated[list[Path] | None, typer.Argument(help="PNG, JPEG or DICOM files.")] = None,
     study: Annotated[Path | None, typer.Option(help="A study.toml, to add its dataset's films.")] = None,
     split: Annotated[str, typer.Option(help="Of the study's dataset.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="At most so many of the study's films.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the study's films.")] = None,
     folder: FolderOption = None,
 ) -> None:
     """Add films to a project; a file that cannot be used is named, and the others are added.

@@ -38,15 +38,11 @@ nothing else running; met in 95 % of the frames but for the first brush on 12 me
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from page_cases import Film, browsing, film, reading, serving
+from browser import Shown, showing
+from server import filled, new_folder, running
 
 SIZES = {"3 Mpx": (2048, 1536), "12 Mpx": (4096, 3072)}
 WATCH = """
@@ -71,7 +67,7 @@ WATCH = """
 """
 
 
-def moves(shown: Film, shape: tuple[int, int], times: float) -> dict[str, Any]:
+def moves(shown: Shown, shape: tuple[int, int], times: float) -> dict[str, Any]:
     """What is done with the mouse, by name, in the middle of a film that is shown so many times as large as fitted."""
     height, width = (length / times for length in shape)
     x, y = shape[1] / 2, shape[0] / 2
@@ -79,10 +75,10 @@ def moves(shown: Film, shape: tuple[int, int], times: float) -> dict[str, Any]:
     line = [(x + 0.2 * width * t, y + 0.2 * height * t) for t in (*np.linspace(-1, 1, 30), *np.linspace(1, -1, 30))]
 
     def window() -> None:
-        shown.drag(*line, button="right", steps=1)
+        shown.drag(line, "right")
 
     def pan() -> None:
-        shown.drag(*line, button="middle", steps=1)
+        shown.drag(line, "middle")
 
     def zoom() -> None:
         for step in range(40):
@@ -91,7 +87,7 @@ def moves(shown: Film, shape: tuple[int, int], times: float) -> dict[str, Any]:
     def with_tool(key: str, label: str) -> Any:
         def act() -> None:
             shown.press(label, key)
-            shown.drag(*ring, steps=1)
+            shown.drag(ring)
 
         return act
 
@@ -103,10 +99,10 @@ def moves(shown: Film, shape: tuple[int, int], times: float) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table."""
-    with tempfile.TemporaryDirectory() as place, serving(Path(place) / "folder") as site, browsing() as browser:
-        for name, shape in SIZES.items():
-            project = site.project([film(*shape)])
-            with reading(browser, site, project, WATCH, viewport={"width": 1920, "height": 1080}) as shown:
+    for name, shape in SIZES.items():
+        with new_folder() as folder:
+            (token,) = filled(folder, readers=1, films=1, shape=shape)
+            with running(folder) as (url, _), showing(url, token, WATCH) as shown:
                 for times in (1, 3):
                     shown.zoom((shape[1] / 2, shape[0] / 2), times)
                     for what, act in moves(shown, shape, times).items():
@@ -119,7 +115,7 @@ def main() -> None:
                         print(f"{name:7} {where:11} {what:17} {cost}")
 
 
-def frames(shown: Film) -> list[float]:
+def frames(shown: Shown) -> list[float]:
     """The frames' costs, when no more come."""
     spent: list[float] = []
     while True:

@@ -30,15 +30,15 @@ from xai_bench_annotations.server.shapes import NewProject
 FORK = multiprocessing.get_context("fork")  # the modules are loaded once
 
 
-def filled(folder: Path, readers: int, films: int) -> list[str]:
-    """A project that readers are to read; returns their tokens."""
+def filled(folder: Path, readers: int, films: int, shape: tuple[int, int] = (64, 48)) -> list[str]:
+    """A project of films of `shape` (height, width) that readers are to read; returns their tokens."""
     database: Database = create_app(folder).state.database  # which also loads what every server needs
     rng = np.random.default_rng(0)
     names = [f"reader{n}" for n in range(readers)]
     with database.writing() as session:
         project = add_project(session, NewProject(name="films"))
         for _ in range(films):
-            add_image(session, folder, project, film_of(rng.integers(0, 4096, (64, 48), dtype=np.uint16)))
+            add_image(session, folder, project, film_of(rng.integers(0, 4096, shape, dtype=np.uint16)))
         people = [add_reader(session, name) for name in names]
         assign(session, project, names)
         tokens = [new_token(session, reader) for reader in people]

@@ -4,7 +4,7 @@
 
 A tiny study (two twins trained, three explainers, two metrics, a summary) runs on two workers. In the driver's trials
 the run is killed at a random moment of the time that an undisturbed one takes, and begun again until it ends by itself;
-in the workers' one of its workers is killed so. Afterwards every table is compared byte by byte with the undisturbed
+in the workers' two of its workers are killed so. Afterwards every table is compared byte by byte with the undisturbed
 run's, rows are counted, and the store is looked through for damage. Last output (two starts, on a busy machine of two
 cores):
 
@@ -94,15 +94,16 @@ class Trials:
                 time.sleep(0.05)
 
     def worker(self, store: Path) -> None:
-        """Kill one worker, as soon as there is one after a random moment."""
-        run = self.begin(store)
-        time.sleep(self.rng.uniform(0, 0.9) * self.length)
-        while run.poll() is None:
-            if workers := [pid for pid in of_session(run.pid) if "spawn_main" in command(pid)]:
-                os.kill(self.rng.choice(workers), signal.SIGKILL)
-                self.kills += 1
-                break
-            time.sleep(0.05)
+        """Kill a worker at two random moments, each as soon as there is one; a third could make a job be given up."""
+        run, start = self.begin(store), time.monotonic()
+        for moment in sorted(self.rng.uniform(0, 0.9) * self.length for _ in range(2)):
+            time.sleep(max(0.0, start + moment - time.monotonic()))
+            while run.poll() is None:
+                if workers := [pid for pid in of_session(run.pid) if "spawn_main" in command(pid)]:
+                    os.kill(self.rng.choice(workers), signal.SIGKILL)
+                    self.kills += 1
+                    break
+                time.sleep(0.05)
         finish(run)
 
     def begin(self, store: Path) -> subprocess.Popen[bytes]:

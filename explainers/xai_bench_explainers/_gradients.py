@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier, untouched
@@ -55,13 +55,11 @@ def leaf(images: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return images.detach().clone().requires_grad_()
 
 
-def picture_gradient(
-    logits: Logits, images: Float[Tensor, "b c h w"], targets: Int[Tensor, " b"]
-) -> Float[Tensor, "b c h w"]:
+def picture_gradient(logits: Logits, batch: Batch) -> Float[Tensor, "b c h w"]:
     """The gradient of each target's logit with respect to its picture, in logits per unit of intensity."""
     from captum.attr import Saliency
 
-    found: Tensor = Saliency(logits).attribute(leaf(images), target=targets, abs=False)
+    found: Tensor = Saliency(logits).attribute(leaf(batch.images), target=batch.targets, abs=False)
     return found.detach()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from xai_bench.errors import BadInput
 from xai_bench.protocols import Batch, Explainer, Saliency, Traits
 from xai_bench.seeding import generator
 from xai_bench_explainers._gradients import name_of
+from xai_bench_explainers._padding import distinct, each_copy, refilled
 from xai_bench_explainers._wrapped import Remade
 from xai_bench_explainers.saliency import Saliency as Gradient
 
@@ -52,19 +54,19 @@ class Noise(Remade):
     def mean_and_variance(self, classifier: Classifier, batch: Batch) -> tuple[Saliency, Saliency]:
         """Of the maps, over the copies (Welford's update, so that a variance is never negative)."""
         mean = spread = torch.zeros(())
-        for n, noisy in enumerate(self._copies(batch), 1):
-            maps = self.explainer(classifier, noisy)
+        few, explain = distinct(batch), partial(self.explainer, classifier)
+        for n, maps in enumerate(each_copy(few, len(batch), self._copies(few), explain), 1):
             apart = maps - mean.to(maps)
             mean = mean.to(maps) + apart / n
             spread = spread.to(maps) + apart**2 * ((n - 1) / n)
-        return mean, spread / self.samples
+        return refilled(mean, len(batch)), refilled(spread / self.samples, len(batch))
 
-    def _copies(self, batch: Batch) -> Iterator[Batch]:
+    def _copies(self, batch: Batch) -> Iterator[Float[Tensor, "b c h w"]]:
         draws = [generator(self.seed, name) for name in batch.ids]
         strength = self.sigma * intensity_range(batch)[:, None, None, None] * batch.content[:, None]
         for _ in range(self.samples):
             noise = torch.stack([torch.randn(1, *batch.images.shape[2:], generator=draw) for draw in draws])
-            yield replace(batch, images=batch.images + strength * noise.to(batch.images))
+            yield batch.images + strength * noise.to(batch.images)
 
 
 def intensity_range(batch: Batch) -> Float[Tensor, " b"]:

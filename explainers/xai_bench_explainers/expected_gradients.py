@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import tee
 from typing import ClassVar
 
 import torch
@@ -18,6 +20,7 @@ from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
 from xai_bench.seeding import generator
 from xai_bench_explainers._gradients import baseline, explaining, picture_gradient, to_map
+from xai_bench_explainers._padding import distinct, each_copy, refilled
 
 
 @explainer("expected_gradients", cite="Erion et al. 2021")
@@ -58,11 +61,14 @@ class ExpectedGradients:
             yield baseline(replace(batch, ids=names), self.imputer)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        draws = [torch.rand(self.samples, generator=generator(self.seed, name)) for name in batch.ids]
-        places = torch.stack(draws, 1).to(batch.images)[..., None, None, None]
-        total = torch.zeros_like(batch.images)
+        few = distinct(batch)
+        draws = [torch.rand(self.samples, generator=generator(self.seed, name)) for name in few.ids]
+        places = torch.stack(draws, 1).to(few.images)[..., None, None, None]
+        total = torch.zeros_like(few.images)
+        starts, again = tee(start[: len(few)].clone() for start in self.baselines(batch))
+        points = (start + place * (few.images - start) for place, start in zip(places, starts, strict=True))
         with explaining(self, classifier) as logits:
-            for place, start in zip(places, self.baselines(batch), strict=True):
-                way = batch.images - start
-                total += way * picture_gradient(logits, start + place * way, batch.targets)
-        return to_map(total / self.samples, batch.images)
+            slope = partial(picture_gradient, logits)
+            for start, found in zip(again, each_copy(few, len(batch), points, slope), strict=True):
+                total += (few.images - start) * found
+        return refilled(to_map(total / self.samples, few.images), len(batch))

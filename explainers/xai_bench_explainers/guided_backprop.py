@@ -37,7 +37,7 @@ class GuidedBackprop:
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
         with explaining(self, classifier) as logits, Ruled(dict.fromkeys(RELUS, guided)) as ruled:
-            gradient = picture_gradient(logits, batch.images, batch.targets)
+            gradient = picture_gradient(logits, batch)
         if not ruled.calls:
             raise Unfit(f"guided_backprop needs ReLUs, and {classifier.architecture} calls none; use 'saliency'.")
         return to_map(gradient, batch.images)

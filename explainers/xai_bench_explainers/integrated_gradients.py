@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,7 +18,8 @@ from xai_bench.imputers.zero import Zero
 from xai_bench.perturbation import with_fitted_imputer
 from xai_bench.protocols import Batch, Imputer, Saliency, TrainingData
 from xai_bench.registry import explainer
-from xai_bench_explainers._gradients import baseline, explaining, to_map
+from xai_bench_explainers._gradients import baseline, explaining, picture_gradient, to_map
+from xai_bench_explainers._padding import distinct, each_copy, refilled
 
 
 @explainer("integrated_gradients", cite="Sundararajan et al. 2017")
@@ -23,8 +27,8 @@ from xai_bench_explainers._gradients import baseline, explaining, to_map
 class IntegratedGradients:
     """(x - b) times the mean gradient on the straight line from baseline b to picture x; signed, in logits.
 
-    By captum's IntegratedGradients (Sundararajan et al. 2017, equation 1), `steps` points of Gauss-Legendre, summed
-    over channels. A map sums to f(x) - f(b), the target's logits, as nearly as the steps allow: the metric
+    At `steps` points of Gauss-Legendre (Sundararajan et al. 2017, equation 1), as captum does it, summed over
+    channels. A map sums to f(x) - f(b), the target's logits, as nearly as the steps allow: the metric
     `completeness` tells. The baseline is the picture with its content hidden by `imputer` (the paper's is black). What
     equals its baseline gets nothing. Raises Unfit for a classifier without gradients.
     """
@@ -52,14 +56,13 @@ class IntegratedGradients:
         yield baseline(batch, self.imputer)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Saliency:
-        from captum.attr import IntegratedGradients as Captum
-
+        nodes, weights = np.polynomial.legendre.leggauss(self.steps)
+        few = distinct(batch)
+        start = baseline(batch, self.imputer)[: len(few)]
+        way, total = few.images - start, torch.zeros_like(start)
+        points = (start + (1 + node) / 2 * way for node in nodes.tolist())
         with explaining(self, classifier) as logits:
-            found: Tensor = Captum(logits).attribute(
-                batch.images.detach().clone(),
-                baselines=baseline(batch, self.imputer),
-                target=batch.targets,
-                n_steps=self.steps,
-                internal_batch_size=len(batch),  # one step at a time, in the batch's own shape
-            )
-        return to_map(found, batch.images)
+            slope = partial(picture_gradient, logits)
+            for weight, found in zip(weights.tolist(), each_copy(few, len(batch), points, slope), strict=True):
+                total += weight / 2 * found * way
+        return refilled(to_map(total, few.images), len(batch))

@@ -121,7 +121,7 @@ class Rules:
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        """Part of the convolution whose output it gets, else plain."""
+        """Part of the convolution whose output it gets, else plain; with the arguments of `F.batch_norm`."""
         if training or running_mean is None or running_var is None:  # it normalizes by the batch: no rule
             return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
         if not self.biases:

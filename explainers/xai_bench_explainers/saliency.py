@@ -31,7 +31,7 @@ class Saliency:
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Maps:
         with explaining(self, classifier) as logits:
-            return to_map(picture_gradient(logits, batch.images, batch.targets), batch.images)
+            return to_map(picture_gradient(logits, batch), batch.images)
 
 
 @explainer("saliency_absolute", cite="Simonyan et al. 2014")
@@ -50,7 +50,7 @@ class SaliencyAbsolute:
 
     def __call__(self, classifier: Classifier, batch: Batch) -> Maps:
         with explaining(self, classifier) as logits:
-            gradient = picture_gradient(logits, batch.images, batch.targets)
+            gradient = picture_gradient(logits, batch)
         return to_map(largest(gradient, batch.images)[:, None], batch.images)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
@@ -81,28 +81,6 @@ def explain(case: Case, batch: Batch, classifier: Classifier | None = None) -> S
 def explain_many(case: Case, rows: Batch) -> Saliency:
     """The maps of at most as many pictures as the case's batch has, in a batch of that very size."""
     return explain(case, pad(rows, len(case.batch)))[: len(rows)]
-
-
-def select(batch: Batch, index: Int[Tensor, "n"]) -> Batch:
-    """These pictures of a batch, in this order; one may come several times, always under its own id."""
-    players, rows = batch.players, index.tolist()
-    if players is not None:
-        players = replace(players, labels=players.labels[index], names=tuple(players.names[i] for i in rows))
-    ids = tuple(batch.ids[i] for i in rows)
-    return Batch(batch.images[index], batch.targets[index], ids, batch.content[index], players, batch.spacing_mm[index])
-
-
-def unpadded(batch: Batch) -> int:
-    """How many pictures a batch has before its last one is repeated to fill it."""
-    count = len(batch)
-    while count > 1 and _repeats(batch, count - 1):
-        count -= 1
-    return count
-
-
-def _repeats(batch: Batch, i: int) -> bool:
-    same = batch.ids[i] == batch.ids[i - 1] and bool(batch.targets[i] == batch.targets[i - 1])
-    return same and torch.equal(batch.images[i], batch.images[i - 1])
 
 
 def grid_content(content: Bool[Tensor, "b h w"], size: tuple[int, int]) -> Bool[Tensor, "b rows columns"]:

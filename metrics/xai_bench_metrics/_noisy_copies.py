@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xai_bench.errors import BadInput
+from xai_bench.pictures import select, unpadded
 from xai_bench.protocols import Batch, Case, Reason, Result
 from xai_bench.saliency import invalid
 from xai_bench.seeding import generator
 from xai_bench_metrics._contract import Mark, Polarity
-from xai_bench_metrics._explained_again import NEW_BAD, Explained, explain_many, select, unpadded
+from xai_bench_metrics._explained_again import NEW_BAD, Explained, explain_many
 
 NO_MAP = Reason("excluded", "zero norm: the map is 0 everywhere")
 

@@ -9,11 +9,12 @@ import torch
 
 from xai_bench.contained import FAILURES, contained, words
 from xai_bench.engine import out_of_memory
+from xai_bench.pictures import select, unpadded
 from xai_bench.protocols import Batch, Case, Reason, Result, Saliency, Traits
 from xai_bench.saliency import upsample
 from xai_bench.seeding import derive
 from xai_bench_metrics._contract import Checked, Mark, conclude
-from xai_bench_metrics._explained_again import explain, select, unpadded
+from xai_bench_metrics._explained_again import explain
 
 
 def one_by_one(name: str, case: Case, found: Checked, seed: int, score: Callable[[int], float]) -> Result:

@@ -87,9 +87,10 @@ class CaptumInfidelity:
 class CaptumSensitivity:
     """`captum.metrics.sensitivity_max`: the largest change of the map under small noise, in shares of the map's norm.
 
-    Uniform noise in [-`radius`, `radius`] on every pixel of content, `samples` times, by (seed, picture id); every copy
-    is explained under its picture's id. Where a map is 0, captum divides by 1. Maps are compared at the picture's size;
-    `sensitivity` compares them on the explainer's own grid. Pictures are scored one by one.
+    Uniform noise in [-`radius`, `radius`] on every pixel of content, the same in all channels and not cut to [0, 1],
+    `samples` times, by (seed, picture id); every copy is explained under its picture's id. Where a map is 0, captum
+    divides by 1. Maps are compared at the picture's size; `sensitivity` draws for each channel, cuts, and compares maps
+    on the explainer's own grid. Pictures are scored one by one.
     """
 
     samples: int = 10

@@ -27,7 +27,8 @@ class Completeness:
     `completeness_gap_relative` as a share of |f(x) - f(b)|, excluded where that is below 0.05. Only for explainers that
     promise it by a method `baselines(batch)` (pictures b; f(b) is the mean over them); others are excluded. It tells
     whether a method computed what it says (enough steps, rules for every layer), not whether that is a good
-    explanation: any map can be shifted to have the right sum. The map counts at the picture's size, inside content.
+    explanation: any map can be shifted to have the right sum. The map counts at the picture's size, inside content. One
+    model evaluation of the picture and one of each of its baselines.
     """
 
     family: ClassVar[str] = "faithfulness"

@@ -52,7 +52,7 @@ class Equivariance:
     family: ClassVar[str] = "stability"
     needs_region: ClassVar[bool] = False
     polarity: ClassVar[Polarity] = "signed"
-    evaluations: ClassVar[int] = 8  # the explainer and the prediction, of the picture and of each of three moves
+    evaluations: ClassVar[int] = 4  # runs of the explainer: on the picture and on each of three moves
 
     def __post_init__(self) -> None:
         if self.flip not in ("horizontal", "vertical") or not 0 < self.shift < 112 or not 0 < abs(self.rotation) <= 45:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import math
+import os
 import pickle
 import shutil
 import signal
+import uuid
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +50,15 @@ class Job:
 
 def fit(network: nn.Module, job: Job) -> None:
     """Train a network from pictures (or features) to logits in place, going on where an earlier call was stopped."""
+    with _claimed(job.path) as path:
+        _fit(network, replace(job, path=path))
+
+
+def _fit(network: nn.Module, job: Job) -> None:
     task = Fit(network, job)
     state = _sound(job.path)
     devices = range(torch.cuda.device_count())
-    with _quiet(), _own_backend(), torch.random.fork_rng(devices=devices):
+    with _folder_problems(job.path), _quiet(), _own_backend(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(job.seed)
         handler = signal.getsignal(signal.SIGINT)
         try:
@@ -64,16 +72,42 @@ def fit(network: nn.Module, job: Job) -> None:
             raise BadInput(
                 f"the state of a stopped training, {str(job.path)!r}, is damaged; delete it to begin again."
             ) from error
-        except OSError as error:
-            raise BadInput(
-                f"training folder {str(job.path.parent)!r} cannot be used ({error.strerror or error}, "
-                f"{_free(job.path)}); free space or choose another folder; the same command then goes on."
-            ) from error
     if task.best is not None:
         network.load_state_dict(task.best)
     job.path.unlink(missing_ok=True)
-    if job.path.parent.is_dir() and not any(job.path.parent.iterdir()):
+    with suppress(OSError):  # another process keeps its state there
         job.path.parent.rmdir()
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[Path]:
+    """The path while no other process of this machine uses it, else one beside it that only this process knows."""
+    while True:
+        with _folder_problems(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                folder = os.open(path.parent, os.O_RDONLY)
+            except FileNotFoundError:  # another process has just ended
+                continue
+        try:
+            if not _locked(folder):
+                path = path.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+            elif not (path.parent.is_dir() and path.parent.stat().st_ino == os.fstat(folder).st_ino):
+                continue  # another process removed the folder before it could be claimed
+            yield path
+            return
+        finally:
+            os.close(folder)
+
+
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed when the process ends, however it ends
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nobody can tell whether others are there
+        return True
+    return True
 
 
 def _sound(path: Path) -> str | None:
@@ -90,6 +124,17 @@ def _sound(path: Path) -> str | None:
     warnings.warn(f"the state of a stopped training, {path}, is damaged; it begins again.", UserWarning, stacklevel=2)
     path.unlink()
     return None
+
+
+@contextmanager
+def _folder_problems(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"training folder {str(path.parent)!r} cannot be used ({error.strerror or error}, "
+            f"{_free(path)}); free space or choose another folder; the same command then goes on."
+        ) from error
 
 
 def _free(path: Path) -> str:

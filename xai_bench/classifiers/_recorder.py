@@ -73,7 +73,7 @@ class Recorder(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """The steps of `scaled_dot_product_attention`, whose documentation names the arguments."""
+        """The steps of `scaled_dot_product_attention`, with its very arguments: models call it by place and by name."""
         if enable_gqa:
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
         scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)

@@ -33,7 +33,7 @@ READERS = tuple(Reader(name, sensitivity=0.92, specificity=0.998, jitter=1.5) fo
 
 @dataclass(frozen=True)
 class Demo:
-    """The demo's budgets. The defaults end in under four minutes on two cores."""
+    """The demo's budgets. The defaults end in about four to five minutes on two cores."""
 
     height: int = 128
     width: int = 100

@@ -27,9 +27,14 @@ from xai_bench.registry import EXPLAINERS, REGISTRIES
 
 if TYPE_CHECKING:
     from xai_bench.planning.estimate import Cost
+    from xai_bench.running.run import Run
     from xai_bench.study import Study
 
 INTERRUPTED = 130
+FAILED = 1
+"""The exit code of a run that went to its end, but not all of it worked."""
+SAID = 10
+"""Failures that are named at the end of a run; the table of what was left out has all cells."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,12 +58,14 @@ def demo(
 
     Example: `xai-bench demo`
     """
-    from xai_bench.cli.demo import run_demo
+    from xai_bench.cli.demo import Demo, run_demo
     from xai_bench.reporting.terminal import show
 
+    remember(Demo().study(), store)
     done = run_demo(store, Progress())
     show(done.tables(full=True) if full else [], story=done.story)
     typer.echo(f"report: {done.write(store)}\nall tables: {store / 'tables'}")
+    _exit_by(done)
 
 
 @app.command("list")
@@ -135,6 +142,7 @@ def train(study: StudyFile, how: How, store: StoreFolder = None) -> None:
     show(classifier_tables(done))
     for path in done.checkpoints(folder):
         typer.echo(f"checkpoint: {path}")
+    _exit_by(done)
 
 
 @app.command()
@@ -227,9 +235,24 @@ def _estimate_lines(costs: list[Cost]) -> list[str]:
     ]
 
 
-def _finish(done: Any, folder: Path, *, full: bool) -> None:
+def _finish(done: Run, folder: Path, *, full: bool) -> None:
     done.show(full=full)
     typer.echo(f"report: {done.write(folder)}")
+    _exit_by(done)
+
+
+def _exit_by(done: Run) -> None:
+    """Say what failed, and exit with 1 where anything did."""
+    if failures := done.failures:
+        for line in failures[:SAID]:
+            typer.secho(f"failed: {line}", err=True)
+        more = f" ({SAID} of them above)" if len(failures) > SAID else ""
+        typer.secho(
+            f"xai-bench: {len(failures)} failed{more}; the rest is done, `xai-bench run --retry-failed` tries them "
+            "again.",
+            err=True,
+        )
+        raise typer.Exit(FAILED)
 
 
 def _add_commands() -> None:

@@ -32,6 +32,8 @@ def read_study(path: Path, limit: int | None = None) -> Any:
         if not isinstance(table, dict):
             raise BadInput(f"{str(file)!r} holds no study; run the study again.")
         study = Study.of(table)
+    elif not path.exists() and path.suffix != ".toml":
+        raise BadInput(f"{str(path)!r} does not exist; name a study.toml or the folder of a run.")
     else:
         study = Study.read(path)
     return replace(study, limit=limit) if limit is not None else study

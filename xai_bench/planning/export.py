@@ -13,8 +13,8 @@ import torch
 
 from xai_bench.errors import BadInput
 from xai_bench.planning.plan import Plan
-from xai_bench.running.benchmark import PREDICTIONS, ROWS
 from xai_bench.running.cells import Maps
+from xai_bench.running.rows import PREDICTIONS, ROWS, together
 from xai_bench.running.targets import class_name
 from xai_bench.running.workbench import Model
 from xai_bench.store.files import put, writing
@@ -32,9 +32,9 @@ def export(planned: Plan, folder: Path, form: str = "parquet", *, maps: bool = F
         raise BadInput(f"format {form!r} is not known; choose {' or '.join(FORMATS)}.")
     found = planned.found
     tables = {
-        "rows": _together(found.rows, ROWS),
-        "predictions": _together(found.predictions, PREDICTIONS),
-        "curves": _together(found.curves, None),
+        "rows": together(found.rows, ROWS),
+        "predictions": together(found.predictions, PREDICTIONS),
+        "curves": together(found.curves),
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,11 +47,6 @@ def export(planned: Plan, folder: Path, form: str = "parquet", *, maps: bool = F
                     (folder / "maps").mkdir(exist_ok=True)
                 written.append(_maps(folder / "maps" / f"{_slug(f'{model.label} {explainer}')}.npz", model, there))
     return written
-
-
-def _together(parts: Sequence[pd.DataFrame], columns: list[str] | None) -> pd.DataFrame:
-    kept = [p for p in parts if len(p)]
-    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=columns)
 
 
 def _table(path: Path, frame: pd.DataFrame) -> Path:

@@ -93,4 +93,7 @@ def _age(path: Path) -> float:
 
 
 def _size(path: Path) -> int:
-    return sum(p.stat().st_size for p in (path, *path.rglob("*")) if p.is_file())
+    """Bytes of all files in it; 0 where another process removes it at this moment."""
+    with suppress(OSError):
+        return sum(p.stat().st_size for p in (path, *path.rglob("*")) if p.is_file())
+    return 0

@@ -12,7 +12,7 @@ from xai_bench.planning.estimate import estimate, processes
 from xai_bench.planning.plan import Lookup, Plan
 from xai_bench.study import Study
 
-TODO = ("missing", "stale", "damaged", "waiting")
+UNDONE = ("missing", "stale", "damaged", "waiting")
 ROWS_BYTES, A_PICTURE = 12_000, 100
 """Of a cell of tables of which nothing like it is known: its files and receipt, and what each picture adds."""
 
@@ -55,7 +55,7 @@ class Needs:
 
 def needs(planned: Plan) -> Needs:
     """Time and disk of what a run of this plan would compute."""
-    todo = [x for x in planned.lookups if x.state in TODO]
+    todo = [x for x in planned.lookups if x.state in UNDONE]
     likes = _likes(planned, {x.kind for x in todo})
     known = [(x, likes[_where(x)]) for x in todo if _where(x) in likes]
     new = [x for x in todo if _where(x) not in likes]

@@ -14,10 +14,13 @@ from torch import Tensor
 
 from xai_bench.errors import CellFailed, Unfit
 from xai_bench.progress import Progress
-from xai_bench.running.benchmark import Collected, gather
-from xai_bench.running.cells import BLOCK, CURVE, ROW
+from xai_bench.running.benchmark import gather
+from xai_bench.running.cells import BLOCK
 from xai_bench.running.models import entries
+from xai_bench.running.rows import together
+from xai_bench.running.scores import CURVE, ROW
 from xai_bench.running.summaries import evidence_of, summaries
+from xai_bench.running.turn import Collected
 from xai_bench.running.workbench import Compute, Workbench
 from xai_bench.spec import digest
 from xai_bench.store.key_parts import SELECTION, brief, differences, other_environment, reasons
@@ -147,7 +150,7 @@ def plan(study: Study, store: Store, *, contents: bool = False) -> Plan:
     if not contents:  # the key of a summary holds the scores themselves
         found, _ = _gathered(study, store, True)
     bench = _planner(study, store, contents)
-    rows, predicted = _joined(found.rows), _joined(found.predictions)
+    rows, predicted = together(found.rows), together(found.predictions)
     summaries(bench, study, evidence_of(study, found.models, found.maps, rows, predicted), found.maps)
     return replace(looked, lookups=[*looked.lookups, *_explained(store, bench.lookups)], found=found)
 
@@ -158,11 +161,6 @@ def _planner(study: Study, store: Store, contents: bool) -> Planner:
 
 def _name(summary: Any) -> str:
     return str(getattr(summary, "xai_bench_name", type(summary).__name__))
-
-
-def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    kept = [p for p in parts if len(p)]
-    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
 
 
 def _gathered(study: Study, store: Store, contents: bool) -> tuple[Collected, list[Lookup]]:

@@ -38,8 +38,8 @@ def _tables(run: Run, name: str, title: str, what: str, family: Sequence[Compari
     named = titles(left)
     caption = (
         f"{what}, film by film. Signs are turned so that + always means better. In brackets the 95% interval over "
-        f"patients; p by sign flips of whole patients, after Holm over the {len(family)} tests of this family, * below "
-        f"0.05; d is Cohen's d of patient means. Run {run.key}."
+        "patients, conditional on these classifiers; p by sign flips of whole patients, after Holm over the "
+        f"{len(family)} tests of this family, * below 0.05; d is Cohen's d of patient means. Run {run.key}."
     )
     tables = []
     for index, part in enumerate(column_groups(left)):

@@ -29,6 +29,7 @@ WIDTH = 5  # score columns that fit a terminal of 110 characters
 UNKNOWN = ScoreInfo(better=None)
 OTHER = "other"  # the family of a metric that the study does not name
 CONSTANT_MAP = "constant map"  # the mark that metrics leave on a map without information
+INCOMPLETE = "another twin has no score of this film"
 ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", None: ""}
 
 
@@ -163,9 +164,11 @@ def _estimate(
 ) -> Estimate:
     ok, missing = places[values.ok[places]], places[~values.ok[places]]
     by_twin, shown, twins = _by_twin(values.film[ok], values.replicate[ok], values.score[ok])
+    left_out = Counter(values.reasons[values.why[missing]])
     if len(twins) >= FEW_TWINS:  # twins as a sample: all of them on the same films
         complete = np.flatnonzero(np.isfinite(by_twin).all(0))
         by_twin, shown = by_twin[:, complete], shown[complete]
+        left_out += Counter({INCOMPLETE: int(np.isin(values.film[ok], shown, invert=True).sum())})  # adds no zeros
     films = np.nanmean(by_twin, axis=0) if len(shown) else np.empty(0)
     sample = by_twin if len(twins) >= FEW_TWINS else films[None]
     pictures, patients = values.pictures[shown], values.patients[shown]
@@ -179,7 +182,7 @@ def _estimate(
         films=pd.Series(films, index=pictures),
         patients=pd.Series(patients, index=pictures, dtype="str"),
         twins={int(twin): float(np.nanmean(row)) for twin, row in zip(twins, by_twin, strict=True) if row.size},
-        left_out=dict(Counter(values.reasons[values.why[missing]]).most_common()),
+        left_out=dict(left_out.most_common()),
         total=len(places),
         constant=float(values.constant[ok].mean()) if len(ok) else 0.0,
     )

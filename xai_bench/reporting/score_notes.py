@@ -74,7 +74,7 @@ def _left_out(mine: Sequence[Estimate], named: dict[Score, str]) -> list[str]:
         scores = dict.fromkeys(e.score for _, e in hit)
         what = "every column" if len(scores) == len(columns) > 1 else _listed([named[s] for s in scores], "columns")
         who = _rows([_row(e) for _, e in hit], len(rows))
-        counts = f"{_span(c for c, _ in hit)} of {_span(e.total for _, e in hit)}"
+        counts = f"{span(c for c, _ in hit)} of {span(e.total for _, e in hit)}"
         notes.append(f"Left out in {who} ({what}): {counts} scores, {_short(reason)}.")
     return _few(notes)
 
@@ -127,7 +127,12 @@ def _listed(names: Sequence[str], what: str) -> str:
     return ", ".join(names) if len(names) <= NAMED else f"{len(names)} {what}"
 
 
-def _span(numbers: Iterable[int]) -> str:
+def span(numbers: Iterable[int]) -> str:
+    """The least and the largest.
+
+    >>> span([4, 2, 4]), span([4])
+    ('2 to 4', '4')
+    """
     found = sorted(set(numbers))
     return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 

@@ -80,9 +80,9 @@ def _table(run: Run, mine: Sequence[Gain], scores: Sequence[Score], name: str, t
     caption = (
         "Mean score on the film's own region minus the same map's score on the region of another patient of the same "
         "labels and view: what a map says of this film, beyond where such regions usually lie. Below, both means. In "
-        "brackets the 95% interval over patients, of each film's mean over retrained twins; p by sign flips of whole "
-        f"patients, after Holm over the {tests} differences of this family, * below 0.05. Arrows point to the better "
-        f"side of a score. Run {run.key}."
+        "brackets the 95% interval over patients, of each film's mean over retrained twins and conditional on these; p "
+        f"by sign flips of whole patients, after Holm over the {tests} differences of this family, * below "
+        f"0.05. Arrows point to the better side of a score. Run {run.key}."
     )
     columns = (Column("method", left=True), *(Column(_title(run, s, scores), f"n {usual[s]}") for s in scores))
     controls = set(run.rows[run.rows.family == "control"].explainer)

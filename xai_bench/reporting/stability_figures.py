@@ -186,7 +186,8 @@ def null_figure(run: Run, rows: pd.DataFrame) -> Figure | None:
     panels[0].set_yticks(range(len(methods)), [readable(str(m)) for m in methods], fontsize=10)
     panels[0].set_ylim(len(methods) - 0.45, -0.75)
     _explain(figure, panels[0])
-    heading(figure, "How alike the maps of twins are, film by film")
+    first = f", the first {FILMS} films" * (run.predictions.picture.nunique() > FILMS)
+    heading(figure, f"How alike the maps of twins are, film by film{first}")
     return figure
 
 

@@ -53,7 +53,8 @@ def _caption(run: Run) -> str:
         "weights are less like its maps than maps of other patients are (Arun et al. 2021). Repeatability: how alike "
         "the maps of retrained twins are on films where both predict the same class; null is what maps of other "
         "patients reach, floor the same model explained twice. Reproducibility: the same against the study's other "
-        f"classifiers. In brackets 95% intervals. Run {run.key}."
+        "classifiers. In brackets 95% intervals over patients, from 5 twins on over twins too, else conditional on "
+        f"these classifiers. Run {run.key}."
     )
 
 

@@ -201,6 +201,9 @@ def left_out_table(run: Run) -> Table:
                 Cell(_names(part.metric, run.rows.metric)),
             )
         )
+    for each in run.unsummarized.itertuples():
+        what = (Cell("1 summary", numbers={"count": 1}), Cell(DASH), Cell("all"), Cell(readable(str(each.summary))))
+        lines.append((Cell(f"{each.status}: {each.reason}"), *what))
     unread = run.predictions[run.predictions.status != "ok"]
     for why, part in unread.groupby("reason"):
         lines.append(

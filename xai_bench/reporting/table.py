@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -166,13 +166,6 @@ def to_rich(table: Table) -> RenderableType:
             shown.add_row(*(_rich_cell(cell, group.chance) for cell in row))
     notes = [Padding(Text(note, "dim"), (0, 0, 0, 2)) for note in (table.caption, *table.footnotes) if note]
     return Group(Text(table.title, "bold"), shown, *notes, Text(""))
-
-
-def to_text(table: Table, width: int = 118) -> str:
-    """The terminal's table as plain text."""
-    out = io.StringIO()
-    Console(width=width, file=out, color_system=None).print(to_rich(table))
-    return out.getvalue()
 
 
 def _texts(table: Table, index: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from xai_bench.reporting.estimates import (
     where,
 )
 from xai_bench.reporting.mode_table import mode_tables
-from xai_bench.reporting.score_notes import Background, score_notes
+from xai_bench.reporting.score_notes import Background, score_notes, span
 from xai_bench.reporting.stability_table import stability_tables
 from xai_bench.reporting.summary_tables import cost_table, left_out_table, summary_tables
 from xai_bench.reporting.table import DASH, Cell, Column, Number, Rows, Table, number, readable, with_interval
@@ -125,7 +125,7 @@ def _score_table(
     known: Background, found: Sequence[Estimate], columns: Sequence[Score], named: dict[Score, str], frame: _Frame
 ) -> Table:
     mine = [e for e in found if e.score in columns]
-    twins = max((len(e.twins) for e in mine), default=1)
+    twins = {len(e.twins) for e in mine if e.twins}
     caption = (
         f"Mean score of each method's maps. {_about_intervals(twins)} Arrows point to the better side. Rows under "
         f"chance are maps that know nothing of the model: a method should beat them. Run {known.key}."
@@ -145,15 +145,20 @@ def _score_table(
     )
 
 
-def _about_intervals(twins: int) -> str:
-    if twins <= 1:
+def _about_intervals(twins: Set[int]) -> str:
+    """What the intervals of cells of so many twins hold for."""
+    if max(twins, default=1) <= 1:
         return "In brackets the 95% interval over patients, conditional on this one trained classifier."
-    if twins < FEW_TWINS:
+    if max(twins) < FEW_TWINS:
         return (
-            f"A film's score is its mean over the {twins} retrained twins; in brackets the 95% interval over patients, "
-            "conditional on these twins, whose own means stand below."
+            f"A film's score is its mean over the {span(twins)} retrained twins; in brackets the 95% interval over "
+            "patients, conditional on these twins, whose own means stand below."
         )
-    return f"In brackets the 95% interval over {twins} retrained twins and patients; the twins' own means stand below."
+    fewer = f", and with fewer than {FEW_TWINS} twins," if min(twins) < FEW_TWINS else ""
+    return (
+        f"In brackets the 95% interval over {span(twins)} retrained twins and patients; of a rate near 0 or 1{fewer} "
+        "that over patients, conditional on these twins. The twins' own means stand below."
+    )
 
 
 def _blocks(

@@ -43,6 +43,7 @@ class Run:
     curves: pd.DataFrame
     costs: pd.DataFrame
     summaries: pd.DataFrame
+    unsummarized: pd.DataFrame  # summaries that failed or do not fit: summary, status, reason
     models: tuple[Model, ...] = field(repr=False)
     maps: Mapping[tuple[str, str], Sequence[Maps]] = field(repr=False)
     modes: pd.DataFrame = field(repr=False)  # what the checks of faster numerical modes found
@@ -63,6 +64,17 @@ class Run:
     def score_info(self) -> dict[tuple[str, str], ScoreInfo]:
         """(metric, score name) -> what the score means."""
         return {(m.label, name): info for m in self.study.metrics for name, info in m.plugin.scores.items()}
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, each cell and summary with its reason; what does not fit is no failure."""
+        names = ["classifier", "replicate", "explainer", "metric", "reason"]
+        cells = self.rows[self.rows.status == "failed"][names].drop_duplicates()
+        lost = self.unsummarized[self.unsummarized.status == "failed"]
+        return [
+            *(f"{c.classifier}, {c.explainer}, {c.metric}: {c.reason}" for c in cells.itertuples()),
+            *(f"summary {s.summary}: {s.reason}" for s in lost.itertuples()),
+        ]
 
     @property
     def pictures(self) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from xai_bench.classifiers.classifier import Classifier
 from xai_bench.code_version import code_of, code_version
 from xai_bench.errors import Unfit
 from xai_bench.inputs import to_batch, to_region
-from xai_bench.protocols import Batch, Case, ClassifierCard, Evidence, Saliency, Summary
+from xai_bench.protocols import Batch, Case, ClassifierCard, Evidence, Saliency, Summary, SummaryRow
 from xai_bench.references import consensus_key
-from xai_bench.running.cells import Maps
-from xai_bench.running.workbench import Model, Workbench
+from xai_bench.running.cells import HARNESS, Maps
+from xai_bench.running.rows import together
+from xai_bench.running.workbench import Model, Workbench, guarded
 from xai_bench.samples import RegionKey
 from xai_bench.shuffled import without_partners
 from xai_bench.spec import spec_of
@@ -31,9 +32,15 @@ from xai_bench.study import Study
 
 AllMaps = Mapping[tuple[str, str], Sequence[Maps]]
 
+COLUMNS = [f.name for f in fields(SummaryRow)]
+UNSUMMARIZED = ["summary", "status", "reason"]
 
-def summaries(bench: Workbench, study: Study, evidence: Evidence, maps: AllMaps) -> pd.DataFrame:
-    """The rows of all summaries of the study; each summary is a cell whose key holds everything that it may look at."""
+
+def summaries(bench: Workbench, study: Study, evidence: Evidence, maps: AllMaps) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of all summaries of the study, and for each that failed or does not fit its status and reason.
+
+    Each summary is a cell whose key holds everything that it may look at.
+    """
     seen = {
         "cards": [vars(card) for card in evidence.cards],
         "explainers": {label: spec_of(plugin) for label, plugin in evidence.explainers.items()},
@@ -46,22 +53,32 @@ def summaries(bench: Workbench, study: Study, evidence: Evidence, maps: AllMaps)
         **consensus_key(study.references),
     }
     plain = replace(evidence, rows=without_partners(evidence.rows))
-    parts = [
-        _summary(bench, s, evidence if getattr(s, "needs_shuffled", False) else plain, seen) for s in study.summaries
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    rows, without = [], []
+    for number, each in enumerate(study.summaries):
+        shown = evidence if getattr(each, "needs_shuffled", False) else plain
+        made = guarded(partial(_summary, bench, each, shown, seen))
+        if isinstance(made, tuple):
+            without.append((_name(each), *made))
+            bench.progress.cell(f"summary {number}, {_name(each)}", *made)
+        else:
+            rows.append(made)
+            bench.progress.cell(f"summary {number}, {_name(each)}")
+    return together(rows, COLUMNS), pd.DataFrame(without, columns=UNSUMMARIZED)
+
+
+def _name(summary: Summary) -> str:
+    return str(getattr(summary, "xai_bench_name", type(summary).__name__))
 
 
 def _summary(bench: Workbench, summary: Summary, evidence: Evidence, seen: Mapping[str, Any]) -> pd.DataFrame:
-    key = {**seen, "plugin": spec_of(summary), "code": code_of(summary), "seed": evidence.seed}
+    key = {**seen, "plugin": spec_of(summary), "code": code_of(summary, *HARNESS, __name__), "seed": evidence.seed}
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        rows = pd.DataFrame([{**vars(row), "exclusions": json.dumps(row.exclusions)} for row in summary(evidence)])
-        write_frame(folder, "rows", rows)
+        rows = [{**vars(row), "exclusions": json.dumps(row.exclusions)} for row in summary(evidence)]
+        write_frame(folder, "rows", pd.DataFrame(rows, columns=COLUMNS))
         return {"evaluations": 0, "pictures": evidence.predictions.picture.nunique()}
 
-    label = str(getattr(summary, "xai_bench_name", type(summary).__name__))
-    frame = bench.cell("summaries", label, key, compute).frame("rows")
+    frame = bench.cell("summaries", _name(summary), key, compute).frame("rows")
     return frame.assign(exclusions=[json.loads(text) for text in frame.exclusions])
 
 

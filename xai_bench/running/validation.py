@@ -12,7 +12,8 @@ from xai_bench.code_version import code_of
 from xai_bench.errors import Unfit
 from xai_bench.protocols import Case, Explainer
 from xai_bench.references import consensus_key
-from xai_bench.running.cells import BLOCK, HARNESS, Maps, Question, Tuned, cases, fitted, maps, region_keys
+from xai_bench.running.cells import BLOCK, Maps, fitted, maps
+from xai_bench.running.scores import SCORING, Question, Tuned, cases, region_keys
 from xai_bench.running.targets import Request, carries_finding, explained_order, label_targets
 from xai_bench.running.workbench import Model, Workbench
 from xai_bench.spec import digest, spec_of, state_of, with_state
@@ -61,7 +62,7 @@ def tuned(
     ready, state = fitted(bench, model, question.metric)
     explaining, _ = fitted(bench, model, explainer)  # its state is in the maps' keys
     names = question.regions if question.metric.needs_region else ("",)
-    code = code_of(question.metric, *model.classifier.own_classes(), *HARNESS, "xai_bench.running.validation")
+    code = code_of(question.metric, *model.classifier.own_classes(), *SCORING, "xai_bench.running.validation")
     parts = {
         "plugin": spec_of(question.metric), "code": code, "state": state,
         "maps": [m.key for m in made], "regions": names, "references": question.references,

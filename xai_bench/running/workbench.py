@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -26,7 +26,9 @@ from xai_bench.store.store import Cell, Store
 if TYPE_CHECKING:
     from xai_bench.running.targets import Request
 
-BLAMED = ("train", "predictions", "fitted", "modes", "maps", "tuned", "scores")
+T = TypeVar("T")
+
+BLAMED = ("train", "predictions", "fitted", "modes", "maps", "tuned", "scores", "summaries")
 """Kinds of cell whose failure is a row of the run and not its end; it is remembered, and not tried again unasked."""
 
 Compute = Callable[[Path], Mapping[str, Any]]
@@ -141,3 +143,17 @@ class Workbench:
             reason = f"{type(error).__name__}: {error}"
             self.store.fail(kind, key, label, "failed", reason)
             raise CellFailed(reason) from error
+
+
+def guarded(work: Callable[[], T]) -> T | tuple[str, str]:
+    """The work's result, or (status, reason). A user's mistake ends the run; a plugin's failure is a row."""
+    try:
+        return work()
+    except Unfit as error:
+        return "skipped", str(error)
+    except CellFailed as error:
+        return "failed", str(error)
+    except XaiBenchError:
+        raise
+    except Exception as error:  # one failed cell never stops a run
+        return "failed", f"{type(error).__name__}: {error}"

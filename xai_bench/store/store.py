@@ -9,6 +9,7 @@ itself; all are checked at every read: a damaged cell is reported, removed and c
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import tempfile
 import time
@@ -61,7 +62,12 @@ class Cell:
 
     def _read(self, file: str) -> bytes:
         """The bytes that are checked are the bytes that are used."""
-        data = read_bytes(self.folder / file)
+        try:
+            data = read_bytes(self.folder / file)
+        except FileNotFoundError:
+            raise BadInput(
+                f"{self.folder / file} vanished after it was checked; is another process deleting the store?"
+            ) from None
         if sha256(data) != self.receipt["files"][file]:
             raise BadInput(f"{self.folder / file} changed after it was checked; run the same command again.")
         return data
@@ -152,17 +158,18 @@ class Store:
     def _take_place(self, kind: str, key: str, scratch: Path) -> Cell | None:
         """Rename the folder to its place; the cell that was there already, if there is one that is sound."""
         place = self.folder(kind, key)
-        try:
-            scratch.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
+        while True:  # what was in the way may be gone again
+            try:
+                scratch.rename(place)
+                return None
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
             first, damage = self.look(kind, key)
-            if not damage:
+            if first is not None:
                 return first
-            self.delete(kind, key)
-            scratch.rename(place)
-        return None
+            if damage:
+                self.delete(kind, key)
 
     def _compare(self, first: Cell, second: Mapping[str, Any]) -> None:
         """Equal bytes are required where nothing that may change them differs; else the first's receipt says so."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xai_bench.errors import BadInput
@@ -35,13 +37,18 @@ class Verified:
 
 def verify(store: Store, progress: Progress) -> Verified:
     """Read every file of the store and compare; nothing is changed."""
-    cells = [(kind, key) for kind in store.kinds() for key in store.cells(kind)]
-    kept = sorted((store.root / "cache").glob(f"*{SUFFIX}"))
+    checks: list[Callable[[], Checked]] = [
+        *(partial(_cell, store, kind, key) for kind in store.kinds() for key in store.cells(kind)),
+        *(partial(_failure, store, kind, key) for kind, key in store.failures()),
+        *(partial(_cache, path) for path in sorted((store.root / "cache").glob(f"*{SUFFIX}"))),
+    ]
     files, size, damaged = 0, 0, []
-    with progress.task("checking", len(cells) + len(kept) + len(store.failures())) as advance:
-        for number, count, found in (*_cells(store, cells), *_failures(store), *_cache(kept)):
-            files, size = files + number, size + count
-            damaged += [found] if found else []
+    with progress.task("checking", len(checks)) as advance:
+        for check in checks:
+            with suppress(FileNotFoundError):  # a run has removed it since
+                number, count, found = check()
+                files, size = files + number, size + count
+                damaged += [found] if found else []
             advance(1)
     return Verified(files, size, tuple(damaged))
 
@@ -61,29 +68,27 @@ def repair(store: Store, verified: Verified) -> None:
 Checked = tuple[int, int, Damage | None]
 
 
-def _cells(store: Store, cells: list[tuple[str, str]]) -> Iterator[Checked]:
-    for kind, key in cells:
-        folder = store.folder(kind, key)
-        names = sorted(p.name for p in folder.iterdir())
-        try:
-            cell, wrong = store.look(kind, key)
-        except BadInput as error:  # the disk cannot be read there
-            cell, wrong = None, [str(error)]
-        listed = {RECEIPT, *cell.receipt["files"]} if cell else set(names)
-        wrong += [f"{name} is not in the receipt" for name in names if name not in listed]
-        size = sum((folder / n).stat().st_size for n in names)
-        yield len(names), size, Damage(f"{kind}/{key}", folder, tuple(wrong)) if wrong else None
+def _cell(store: Store, kind: str, key: str) -> Checked:
+    folder = store.folder(kind, key)
+    # A hidden file is a receipt that is being written again, or was when its process died.
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    try:
+        cell, wrong = store.look(kind, key)
+    except BadInput as error:  # the disk cannot be read there
+        cell, wrong = None, [str(error)]
+    listed = {RECEIPT, *cell.receipt["files"]} if cell else set(names)
+    wrong += [f"{name} is not in the receipt" for name in names if name not in listed]
+    size = sum((folder / n).stat().st_size for n in names)
+    return len(names), size, Damage(f"{kind}/{key}", folder, tuple(wrong)) if wrong else None
 
 
-def _failures(store: Store) -> Iterator[Checked]:
-    for kind, key in store.failures():
-        path = store.root / "failures" / kind / f"{key}.json"
-        sound = store.failure(kind, key) is not None
-        wrong = None if sound else Damage(f"failure of {kind}/{key}", path, (f"{path.name} is damaged",))
-        yield 1, path.stat().st_size, wrong
+def _failure(store: Store, kind: str, key: str) -> Checked:
+    path = store.root / "failures" / kind / f"{key}.json"
+    sound = store.failure(kind, key) is not None
+    wrong = None if sound else Damage(f"failure of {kind}/{key}", path, (f"{path.name} is damaged",))
+    return 1, path.stat().st_size, wrong
 
 
-def _cache(files: list[Path]) -> Iterator[Checked]:
-    for path in files:
-        wrong = None if intact(path) else Damage("cache", path, (f"{path.name} is damaged",))
-        yield 1, path.stat().st_size, wrong
+def _cache(path: Path) -> Checked:
+    wrong = None if intact(path) else Damage("cache", path, (f"{path.name} is damaged",))
+    return 1, path.stat().st_size, wrong

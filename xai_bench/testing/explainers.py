@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from xai_bench.classifiers.classifier import Classifier
-from xai_bench.protocols import Batch, Explainer, Players, Traits
+from xai_bench.pictures import select
+from xai_bench.protocols import Batch, Explainer, Traits
 from xai_bench.spec import spec_of
 from xai_bench.study import seeded
 from xai_bench.testing.fixtures import tiny_batch, tiny_classifier, tiny_training
@@ -102,7 +103,7 @@ def _check_companions(explainer: Explainer, classifier: Classifier, batch: Batch
     who, family = name_of(explainer), Traits.of(explainer).family
     tolerance = 0.0 if family in ("control", "perturbation") else 1e-5
     order = torch.arange(len(batch) - 1, -1, -1)
-    turned = explainer(classifier, rows(batch, order))
+    turned = explainer(classifier, select(batch, order))
     expect(
         close(turned, maps[order], tolerance),
         f"{who}: reordering the pictures of a batch does not just reorder the maps.",
@@ -130,14 +131,6 @@ def _check_traits(explainer: Explainer, classifier: Classifier, batch: Batch, ma
         )
     else:
         expect(torch.equal(other, maps), f"{who} says class_specific = False and its map depends on the target.")
-
-
-def rows(batch: Batch, order: Tensor) -> Batch:
-    """The batch in another order."""
-    ids = tuple(batch.ids[i] for i in order.tolist())
-    names = batch.players and tuple(batch.players.names[i] for i in order.tolist())
-    players = batch.players and Players(batch.players.labels[order], names or ())
-    return Batch(batch.images[order], batch.targets[order], ids, batch.content[order], players, batch.spacing_mm[order])
 
 
 def close(a: Tensor, b: Tensor, tolerance: float) -> bool:

@@ -13,20 +13,16 @@ from torch import Tensor
 from xai_bench.anatomy import needs_players
 from xai_bench.classifiers.classifier import Classifier, untouched
 from xai_bench.errors import XaiBenchError
+from xai_bench.pictures import select
 from xai_bench.protocols import Batch, Case, Metric, Result, Saliency
 from xai_bench.samples import RegionState
 from xai_bench.seeding import generator
 from xai_bench.spec import spec_of
-from xai_bench.testing.explainers import fitted, rows
+from xai_bench.testing.explainers import fitted
 from xai_bench.testing.fixtures import tiny_batch, tiny_classifier, tiny_regions, with_tiny_players
 from xai_bench.testing.watch import check_spec, expect, left_alone, name_of, own_randomness
 
 TOLERANCE = 1e-5
-_MISSING: dict[RegionState, str] = {
-    "not_read": "was not read",
-    "marked_nothing": "is marked nothing",
-    "drawn": "has no pixel",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +275,7 @@ def reordered(case: Case, order: Tensor) -> Case:
     """The case with its pictures in another order."""
     states: tuple[RegionState, ...] = tuple(case.region_state[i] for i in order.tolist())
     region = None if case.region is None else case.region[order]
-    return Case(case.classifier, rows(case.batch, order), case.explainer, case.saliency[order], region, states)
+    return Case(case.classifier, select(case.batch, order), case.explainer, case.saliency[order], region, states)
 
 
 def _differs(a: Result, b: Result) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from xai_bench.errors import BadInput
-from xai_bench_annotations.films.decode import decode
 from xai_bench_annotations.films.pixels import Film, film_digest, film_of
 from xai_bench_annotations.server.tables import Image, Project, new_id
 
-__all__ = ["AlreadyThere", "add_film", "add_pixels", "film_digest", "film_path", "read_pixels", "store_film"]
+__all__ = ["AlreadyThere", "add_pixels", "film_digest", "film_path", "read_pixels", "store_film"]
 
 
 class AlreadyThere(BadInput):
@@ -28,14 +26,6 @@ class AlreadyThere(BadInput):
     def __init__(self, image: Image) -> None:
         super().__init__(f"this film is in the project as film {image.number}; it is not added twice.")
         self.image = image
-
-
-def add_film(session: Session, folder: Path, project: Project, data: bytes) -> Image:
-    """Add the film in a PNG, JPEG or DICOM file's bytes. Raises BadInput with the reason, AlreadyThere for a second.
-
-    A server decodes first and then stores (`decode.decode`, `store_film`), so that no transaction waits for it.
-    """
-    return store_film(session, folder, project, decode(data))
 
 
 def add_pixels(
@@ -50,7 +40,10 @@ def add_pixels(
 
 
 def store_film(session: Session, folder: Path, project: Project, film: Film) -> Image:
-    """Write a decoded film to the folder and its row to the session. Raises AlreadyThere."""
+    """Write a decoded film to the folder and its row to the session. Raises AlreadyThere, BadInput for a full disk.
+
+    Films are decoded first (`decode.decode`), so that no transaction waits for it.
+    """
     info = film.info
     mine = Image.project_id == project.id
     there = session.scalar(select(Image).where(mine, Image.sha256 == info.digest))
@@ -104,12 +97,24 @@ def _write(folder: Path, pixels: NDArray[np.uint16]) -> str:
     data = np.ascontiguousarray(pixels, dtype="<u2").tobytes()
     digest = hashlib.sha256(data).hexdigest()
     films = folder / "films"
-    films.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = films / f"{digest}.u16.gz"
-    if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=films, suffix=".part", delete=False) as file:  # mode 0600
-            file.write(gzip.compress(data, compresslevel=4, mtime=0))
+    try:
+        films.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _put(path, gzip.compress(data, compresslevel=4, mtime=0))
+    except OSError as error:
+        raise BadInput(f"the film cannot be kept in {str(films)!r} ({error.strerror}); free space there.") from None
+    return digest
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all (`xai_bench.store.files.put` would load torch into the server)."""
+    scratch = path.with_name(f"{path.name}.{new_id()}.part")
+    try:
+        with os.fdopen(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(file.name).replace(path)
-    return digest
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -156,7 +156,7 @@ def read(folder: Path, films: list[FilmRecord], reader: str | None) -> Found:
                 who = (film.number, _reader(own, reader), int(own.get("read", 1)))
                 drawings[who] += _drawings(entry, own, names, film, notes)
         readings = _readings(document.get("readings") or [], there, drawings)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         what = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else repr(error)
         raise BadInput(f"the COCO file cannot be used: {what[:200]}; export it again.") from None
     return Found(readings, list(there.values()), [f"{note} ({count})" for note, count in sorted(notes.items())])

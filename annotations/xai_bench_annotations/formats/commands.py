@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,8 @@ def export_command(
     try:
         file.write_bytes(exported.data)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            file.unlink()  # half of it
         raise BadInput(f"{str(file)!r}: {error.strerror}; name a new file in a folder that exists.") from None
     typer.echo(f"{file}: {len(exported.data) / 1e3:,.0f} kB")
     for note in exported.notes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import func, select
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from xai_bench_annotations.drawings import Code, Geometry, LabelSchema
@@ -17,6 +17,7 @@ from xai_bench_annotations.server.shapes import Id, Note, State, ViewState
 from xai_bench_annotations.server.tables import Annotation, Assignment, Image, Project
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+When = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
 
 
 class _Record(BaseModel):
@@ -31,10 +32,10 @@ class DrawingRecord(_Record):
     geometry: Geometry
     confidence: Annotated[int, Field(ge=1, le=5)] | None = None
     note: Note = ""
-    rev: Annotated[int, Field(ge=1)] = 1
+    rev: Annotated[int, Field(ge=1, lt=2**53)] = 1
     view_state: ViewState = ViewState()
-    created: datetime | None = None
-    updated: datetime | None = None
+    created: When | None = None
+    updated: When | None = None
 
     @property
     def drawn(self) -> Drawn:
@@ -48,13 +49,13 @@ class ReadingRecord(_Record):
     film: int
     reader: Annotated[str, Field(min_length=1, max_length=40)]
     read: Annotated[int, Field(ge=1, le=2)] = 1
-    position: int | None = None
+    position: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     state: State = "in_progress"
     nothing_in: list[Code] = []
     flag_reason: Note = ""
-    active_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    opened: datetime | None = None
-    done: datetime | None = None
+    active_seconds: Annotated[float, Field(ge=0, le=1e7)] = 0.0
+    opened: When | None = None
+    done: When | None = None
     drawings: list[DrawingRecord] = []
 
     @property
@@ -100,10 +101,6 @@ class Content(_Record):
     readings: list[ReadingRecord] = []
     deleted: int = 0
 
-    def film(self, number: int) -> FilmRecord:
-        """The film of a number."""
-        return next(film for film in self.films if film.number == number)
-
     def with_films(self) -> Iterator[tuple[FilmRecord, ReadingRecord]]:
         """Each reading beside its film."""
         films = {film.number: film for film in self.films}
@@ -123,29 +120,23 @@ class Found:
     whole: bool = False
 
 
-def collect(session: Session, project: Project) -> Content:
-    """All that is drawn and answered in a project."""
-    deleted = session.scalar(
-        select(func.count())
-        .select_from(Annotation)
-        .join(Assignment)
-        .join(Image)
-        .where(Image.project_id == project.id, Annotation.deleted)
-    )
-    readings = session.scalars(
+def collect(session: Session, project: Project, hidden: Container[str] = ()) -> Content:
+    """All that is drawn and answered in a project, but for the readings of the films whose ids are `hidden`."""
+    rows = session.scalars(
         select(Assignment)
         .join(Image)
         .where(Image.project_id == project.id)
         .order_by(Image.number, Assignment.reader_id, Assignment.read)
         .options(selectinload(Assignment.annotations), selectinload(Assignment.reader), selectinload(Assignment.image))
     )
+    readings = [row for row in rows if row.image_id not in hidden]
     return Content(
         name=project.name,
         labels=LabelSchema.model_validate(project.labels),
         instructions=project.instructions,
         films=films_of(session, project),
         readings=sorted(map(_reading, readings), key=lambda r: (r.film, r.reader, r.read)),
-        deleted=deleted or 0,
+        deleted=sum(a.deleted for reading in readings for a in reading.annotations),
     )
 
 

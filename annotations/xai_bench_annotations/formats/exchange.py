@@ -15,7 +15,8 @@ from xai_bench_annotations.formats.content import FilmRecord, Found, collect, fi
 from xai_bench_annotations.formats.importing import Report, apply
 from xai_bench_annotations.formats.png import Names
 from xai_bench_annotations.server.database import Database
-from xai_bench_annotations.server.tables import Project
+from xai_bench_annotations.server.protocol import read_images, still_reading
+from xai_bench_annotations.server.tables import Assignment, Image, Project
 
 __all__ = ["Exported", "Format", "export_project", "find_project", "import_project"]
 
@@ -28,11 +29,18 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export_project(database: Database, project: str, form: Format, *, names: Names | None = None) -> Exported:
-    """All drawings of a project, by its id or name; `names` are what films are called in PNG masks."""
+def export_project(
+    database: Database, project: str, form: Format, *, names: Names | None = None, seen_by: str | None = None
+) -> Exported:
+    """All drawings of a project, by its id or name; `names` are what films are called in PNG masks.
+
+    `seen_by`: the id of who looks. Films that one of their readers, or this one, has yet to read are then left out.
+    """
     with database.reading() as session:
-        content = collect(session, find_project(session, project))
-    notes: list[str] = []
+        found = find_project(session, project)
+        hidden = _hidden(session, found, seen_by) if seen_by else set[str]()
+        content = collect(session, found, hidden)
+    notes = [f"{len(hidden)} films are left out: not all of their readers have finished them."] if hidden else []
     match form:
         case "coco":
             files = list(coco.write(content, notes))
@@ -42,6 +50,13 @@ def export_project(database: Database, project: str, form: Format, *, names: Nam
             files = list(native.write(content, notes))
     report = "\n".join(notes or ["Nothing was left out."]) + "\n"
     return Exported(pack([*files, ("report.txt", report.encode())]), tuple(notes))
+
+
+def _hidden(session: Session, project: Project, seen_by: str) -> set[str]:
+    """The ids of the films that somebody was asked to read and whose drawings may not be seen yet."""
+    asked = select(Assignment.image_id).join(Image).where(Image.project_id == project.id)
+    shown = {image.id for image in read_images(session, project)} - still_reading(session, seen_by)
+    return set(session.scalars(asked)) - shown
 
 
 def import_project(

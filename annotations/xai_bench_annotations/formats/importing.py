@@ -19,12 +19,11 @@ from sqlalchemy.orm import Session
 from xai_bench_annotations.drawings import AREAS, Brush, LabelSchema
 from xai_bench_annotations.films.raster import mask_of, region_of
 from xai_bench_annotations.formats.content import DrawingRecord, Found, ReadingRecord
-from xai_bench_annotations.server.audit import kept, record
+from xai_bench_annotations.server.audit import READING, kept, record
 from xai_bench_annotations.server.readers import reader_named
 from xai_bench_annotations.server.tables import Annotation, Assignment, Image, Project, Reader, new_id, now
 
 _CONTENT = ("label", "geometry", "confidence", "note", "view_state")
-_READING = ("state", "nothing_in", "flag_reason")
 _STATES = ("not_started", "in_progress", "flagged", "done")
 _SHOWN = 50
 
@@ -238,7 +237,7 @@ class _Import:
             self._problem(f"{where}: {', '.join(both)}: drawn, and marked as nothing to mark; take one back")
         if unknown := sorted(nothing - {label.code for label in self.labels.labels}):
             self._problem(f"{where}: there is no label {unknown[0]!r} in this project")
-        before = {name: getattr(assignment, name) for name in _READING}
+        before = {name: getattr(assignment, name) for name in READING}
         after = {
             "state": self._state(assignment, reading, drawn | nothing),
             "nothing_in": sorted(nothing),

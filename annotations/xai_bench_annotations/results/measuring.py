@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
@@ -65,27 +64,32 @@ def observations(film: Film, schema: LabelSchema, method: str = "majority") -> t
     one for each angle); of a reader `staple_sensitivity`, `staple_specificity` (all readers) and, against the others'
     consensus, `sensitivity`, `specificity`, `dice_to_others`, `pointing_ceiling`; `again_...` for repeat readings.
     """
-    return _observations(_Work((film.digest, schema.model_dump_json(), method), film, schema, method))
+    key = (film.digest, schema.model_dump_json(), method)
+    found = _remembered.get(key)
+    if found is None:
+        work = _Work(film, method)
+        found = tuple(one for label in schema.labels for one in _of_label(work, label.code, set(label.kinds)))
+        if len(_remembered) >= REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = found
+    return found
+
+
+_remembered: dict[tuple[str, str, str], tuple[Observation, ...]] = {}  # values only: drawings take much more memory
+REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
 class _Work:
-    key: tuple[str, str, str]
-    film: Film = field(compare=False)
-    schema: LabelSchema = field(compare=False)
-    method: str = field(compare=False)
-
-
-@lru_cache(maxsize=4096)
-def _observations(work: _Work) -> tuple[Observation, ...]:
-    return tuple(one for label in work.schema.labels for one in _of_label(work, label.code, set(label.kinds)))
+    film: Film
+    method: str
 
 
 def _of_label(work: _Work, label: str, kinds: set[str]) -> Iterator[Observation]:
     film = work.film
     for who, reading in film.first.items():
         yield Observation("marked", label, (who,), *_marked(reading, label))
-    areas = _Areas.of(film, label) if kinds & set(AREAS) else None
+    areas = _Areas.of(film, label, whole=work.method == "staple") if kinds & set(AREAS) else None
     for who, again in film.again.items():
         if who in film.first:
             yield from _compared(work, label, kinds, (who,), (film.first[who], again), areas)
@@ -102,16 +106,16 @@ def _of_label(work: _Work, label: str, kinds: set[str]) -> Iterator[Observation]
 
 @dataclass(frozen=True)
 class _Areas:
-    """Areas by reader and read (None: not answered), cut to the box that holds them all; `pixels` of the whole film."""
+    """Areas by reader and read (None: not answered), of the film or a cut of it; `pixels` of the whole film."""
 
     of_read: Mapping[tuple[str, int], Mask | None]
     pixels: int
 
     @staticmethod
-    def of(film: Film, label: str) -> _Areas:
-        """Outside of the box nobody marked anything: only specificity depends on how much that is."""
+    def of(film: Film, label: str, *, whole: bool) -> _Areas:
+        """Cut, unless `whole`, to the box that holds all areas; only specificity and STAPLE depend on the rest."""
         found = {(r.reader, r.read): r.area(label) for r in film.readings}
-        box = _box([mask for mask in found.values() if mask is not None])
+        box = ... if whole else _box([mask for mask in found.values() if mask is not None])
         cut = {who: None if mask is None else np.ascontiguousarray(mask[box]) for who, mask in found.items()}
         return _Areas(cut, film.shape[0] * film.shape[1])
 
@@ -242,16 +246,26 @@ def _against_others(label: str, areas: _Areas, method: str) -> Iterator[Observat
     votes = areas.votes
     for who, mask in votes.items():
         others = [m for other, m in votes.items() if other != who]
-        if not others:
-            yield from (Observation(name, label, (who,), math.nan, ALONE) for name in OTHERS)
+        reference, reason = _reference(others, method)
+        if reason:
+            yield from (Observation(name, label, (who,), math.nan, reason) for name in OTHERS)
             continue
-        reference = METHODS[method](others)
         rates, pointing = _rates(mask, reference, areas.pixels), pointing_ceiling(mask, reference)
         filled = mask.any() or reference.any()
         yield _rate("sensitivity", label, who, rates.sensitivity, rates.reason)
         yield _rate("specificity", label, who, rates.specificity, rates.reason)
         yield _rate("dice_to_others", label, who, dice(mask, reference) if filled else math.nan, BOTH_EMPTY)
         yield _rate("pointing_ceiling", label, who, pointing.value, pointing.reason)
+
+
+def _reference(others: Sequence[Mask], method: str) -> tuple[Mask, str | None]:
+    """The others' consensus, or why there is none."""
+    if not others:
+        return np.zeros(0, np.bool_), ALONE
+    if method != "staple":
+        return METHODS[method](others), None
+    found = staple(others, ITERATIONS)
+    return found.mask, None if found.converged else UNSETTLED
 
 
 def _rates(mask: Mask, reference: Mask, pixels: int) -> Rates:

@@ -19,11 +19,12 @@ from sqlalchemy.orm import Session, selectinload
 from xai_bench.consensus import Mask
 from xai_bench_annotations.drawings import AREAS, Cobb, LabelSchema, Landmark
 from xai_bench_annotations.films.raster import Drawn, geometry_of, mask_of
-from xai_bench_annotations.server.protocol import check_read, read_images
+from xai_bench_annotations.server.protocol import check_read, read_images, still_reading
 from xai_bench_annotations.server.refusals import Refusal, missing
 from xai_bench_annotations.server.tables import Assignment, Image, Project
 
 DONE, FLAGGED = "done", "flagged"
+OWN = "it is still on your own worklist"
 
 
 @dataclass(frozen=True)
@@ -218,19 +219,22 @@ class Films:
     left_out: Mapping[int, str]
 
 
-def films_of(session: Session, project: str) -> Films:
+def films_of(session: Session, project: str, *, seen_by: str | None = None) -> Films:
     """The films of a project of which all first readings are done.
+
+    `seen_by`: the id of who looks; a film that this one has yet to read, or to read again, is left out.
 
     Raises Refusal: 404 for an unknown project, 423 where no film has been read by all of its readers.
     """
     found = find_project(session, project)
-    counted = tuple(film_of(session, image) for image in read_images(session, found))
+    own = still_reading(session, seen_by) if seen_by else set[str]()
+    counted = tuple(film_of(session, image) for image in read_images(session, found) if image.id not in own)
     if not counted:
         raise Refusal(
             423,
             f"project {found.name!r} can be compared when a film has been read by all of its readers; none of its "
-            f"{len(found.images)} films has",
+            f"{len(found.images)} films has{'; what is on your own worklist waits, too' if own else ''}",
         )
     numbers = {film.number for film in counted}
-    left_out = {image.number: held_back(image) for image in found.images if image.number not in numbers}
+    left_out = {image.number: held_back(image) or OWN for image in found.images if image.number not in numbers}
     return Films(found.name, schema_of(found), counted, left_out)

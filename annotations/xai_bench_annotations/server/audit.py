@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,10 +17,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import xai_bench
-from xai_bench_annotations.server.tables import Annotation, Event, now
+from xai_bench_annotations.server.tables import Annotation, Assignment, Event, now
 
 START = "0" * 64
 KEPT = ("assignment_id", "label", "geometry", "confidence", "note", "rev", "deleted", "view_state")
+READING = ("state", "nothing_in", "flag_reason")
+"""What the chain keeps of a reading."""
+_UNTOUCHED = {"state": "not_started", "nothing_in": [], "flag_reason": ""}
+_Told = dict[tuple[str, str], bytes]
 
 
 def kept(annotation: Annotation) -> dict[str, Any]:
@@ -66,23 +71,33 @@ class Verdict:
 
 
 def verify(session: Session, head: str | None = None) -> Verdict:
-    """Compute the chain anew and hold every drawing against its last event; `head`: a hash noted earlier."""
-    problems, told = list[str](), dict[str, bytes]()
+    """Compute the chain anew; hold every drawing and reading against its last event. `head`: a hash noted earlier."""
+    problems, told = list[str](), _Told()
     before, count, noted = START, 0, head in (None, START)
     for event in session.scalars(select(Event).order_by(Event.seq).execution_options(yield_per=500)):
         count += 1
         problems += _broken(event, count, before)
         count, before = event.seq, event.hash
         noted = noted or event.hash == head
-        told[event.subject] = _digest(event.after)
+        told[event.action.partition(".")[0], event.subject] = _digest(event.after)
     if not noted:
         problems.append(
             f"the hash {head} that was noted earlier is not in the chain: it ends too early or was rewritten"
         )
-    drawings = session.scalars(select(Annotation).execution_options(yield_per=500))
-    wrong = [drawing.id for drawing in drawings if told.get(drawing.id) != _digest(kept(drawing))]
-    problems += [f"drawing {name} is not what its last event says" for name in wrong]
+    problems += _differing(session, told)
     return Verdict(count, before, tuple(problems))
+
+
+def _differing(session: Session, told: _Told) -> Iterator[str]:
+    """Drawings and readings that are not what their last event says, and those that are gone."""
+    for drawing in session.scalars(select(Annotation).execution_options(yield_per=500)):
+        if told.pop(("drawing", drawing.id), None) != _digest(kept(drawing)):
+            yield f"drawing {drawing.id} is not what its last event says"
+    for reading in session.scalars(select(Assignment).execution_options(yield_per=500)):
+        said = {name: getattr(reading, name) for name in READING}
+        if told.pop(("reading", reading.id), _digest(_UNTOUCHED)) != _digest(said):
+            yield f"reading {reading.id} is not what its last event says"
+    yield from (f"{what} {name} is gone" for what, name in told if what in ("drawing", "reading"))
 
 
 def _broken(event: Event, number: int, before: str) -> list[str]:

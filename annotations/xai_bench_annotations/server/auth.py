@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from xai_bench_annotations.server.audit import record
+from xai_bench_annotations.server.refusals import Refusal
 from xai_bench_annotations.server.tables import Credential, Login, Reader, now
 
 LOGIN = timedelta(hours=8)
@@ -99,7 +100,9 @@ def new_invite(session: Session, reader: Reader, *, by: str | None = None, valid
 
 
 def new_token(session: Session, reader: Reader, *, by: str | None = None) -> str:
-    """A text by which scripts log in as the reader for a year; earlier tokens end."""
+    """A text by which scripts log in as the reader for a year; earlier tokens end. Raises Refusal once removed."""
+    if not reader.active:
+        raise Refusal(422, f"{reader.name} is deactivated; invite again first")
     revoke(session, reader, "token")
     record(session, by, "reader.token", reader.id, after={"name": reader.name})
     return _add(session, reader, "token", now() + TOKEN)

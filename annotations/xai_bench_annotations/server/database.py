@@ -18,12 +18,15 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from xai_bench.errors import BadInput
+from xai_bench_annotations.server.refusals import Refusal
 
 FILE = "annotate.sqlite"
 PATIENCE_SECONDS = 20
@@ -51,7 +54,7 @@ class Database:
         Its first statement takes the write lock. Writers of this process wait in line, as SQLite's own lock is polled.
         """
         engine = self.engine.execution_options(writes=True)
-        with self._turn, Session(engine, expire_on_commit=False) as session, session.begin():
+        with self._turn, _patient(), Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def backup(self, file: Path) -> None:
@@ -62,12 +65,27 @@ class Database:
             raise BadInput(
                 f"backup {str(file)!r}: {error.strerror}; name a new file in a folder that exists."
             ) from None
-        with closing(sqlite3.connect(self.folder / FILE)) as source, closing(sqlite3.connect(file)) as copy:
-            source.backup(copy)
+        try:
+            with closing(sqlite3.connect(self.folder / FILE)) as source, closing(sqlite3.connect(file)) as copy:
+                source.backup(copy)
+        except sqlite3.Error as error:
+            file.unlink()
+            raise BadInput(f"backup {str(file)!r}: none was made ({error}); mend that and try again.") from None
 
     def close(self) -> None:
         """Close all connections; the last one tidies the write-ahead log away."""
         self.engine.dispose()
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Says that another process (an import beside the server) writes for longer than anybody waits."""
+    try:
+        yield
+    except OperationalError as error:
+        if "locked" not in str(error.orig):
+            raise
+        raise Refusal(503, "another program is writing to this folder; try again when it is done") from None
 
 
 def open_database(folder: Path, *, create: bool = False) -> Database:
@@ -91,8 +109,13 @@ def _make(file: Path) -> None:
 
 
 def _engine(file: Path) -> Engine:
-    """`pool_size=0`: as many connections as threads ask for; a request holds one for milliseconds."""
-    engine = create_engine(f"sqlite:///{file}", pool_size=0, connect_args={"timeout": PATIENCE_SECONDS})
+    """`pool_size=0`: as many connections as threads ask for; a request holds one for milliseconds.
+
+    What is written stands in no error, so that notes do not get into logs.
+    """
+    engine = create_engine(
+        f"sqlite:///{file}", pool_size=0, connect_args={"timeout": PATIENCE_SECONDS}, hide_parameters=True
+    )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
@@ -117,16 +140,26 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
 def _migrate(engine: Engine, file: Path) -> None:
+    """Bring the tables up to date; where they are, nobody who writes is waited for."""
     try:
+        with engine.connect() as connection:
+            if MigrationContext.configure(connection).get_current_revision() == _newest():
+                return
         with engine.execution_options(writes=True).begin() as connection:
             command.upgrade(alembic_config(connection), "head")
     except CommandError:
-        newest = ScriptDirectory.from_config(alembic_config()).get_current_head()
         raise BadInput(
-            f"{str(file)!r} was written by a newer xai-bench (this one knows tables {newest}); update it."
+            f"{str(file)!r} was written by a newer xai-bench (this one knows tables {_newest()}); update it."
         ) from None
     except Exception as error:
-        if isinstance(error.__cause__ or getattr(error, "orig", None), sqlite3.DatabaseError):
-            raise BadInput(f"{str(file)!r} cannot be opened ({error.__cause__ or error}); restore a backup.") from None
+        cause = error.__cause__ or getattr(error, "orig", None)
+        if isinstance(cause, sqlite3.OperationalError):  # locked, read-only, disk full: the file itself may be whole
+            raise BadInput(f"{str(file)!r} cannot be opened now ({cause}); mend that and try again.") from None
+        if isinstance(cause, sqlite3.DatabaseError):
+            raise BadInput(f"{str(file)!r} cannot be opened ({cause}); restore a backup.") from None
         raise

@@ -39,8 +39,9 @@ def _assign(session: Session, project: Project, reader: Reader, by: str | None) 
     mine = select(Assignment.image_id, Assignment.read).join(Image).where(Image.project_id == project.id)
     mine = mine.where(Assignment.reader_id == reader.id).order_by(Assignment.position)
     earlier = [Turn(film, read) for film, read in session.execute(mine)]
+    mine_once = {turn.film for turn in earlier if turn.read == 1}
     films = session.scalars(select(Image.id).where(Image.project_id == project.id).order_by(Image.number)).all()
-    new = [film for film in films if Turn(film, 1) not in earlier]
+    new = [film for film in films if film not in mine_once]
     random = Random(f"{project.order_seed} {reader.name} {len(earlier)}")  # of text: the same on every machine
     turns = further_turns(earlier, new, project.repeats, random)
     for position, turn in enumerate(turns, start=len(earlier) + 1):
@@ -73,9 +74,7 @@ def seen_assignment(session: Session, caller: Who, assignment_id: str) -> Assign
     if found is None or (found.reader_id != caller.id and not caller.is_admin):
         raise missing("reading")
     if found.reader_id != caller.id:
-        check_read(session, found.image)
-        if is_still_reading(session, caller.id, found.image_id):
-            raise Refusal(423, "this film is still on your own worklist; finish it first")
+        check_seen(session, caller, found.image)
     return found
 
 
@@ -128,10 +127,17 @@ def waited_for(session: Session, image: Image) -> list[str]:
     return list(session.scalars(query.order_by(Reader.name)))
 
 
-def is_still_reading(session: Session, reader_id: str, image_id: str) -> bool:
-    """Whether a reader has a reading of a film to finish, the repeat included."""
-    own = select(Assignment.id).where(Assignment.image_id == image_id, Assignment.reader_id == reader_id)
-    return session.scalars(own.where(Assignment.state != "done").limit(1)).first() is not None
+def still_reading(session: Session, reader_id: str) -> set[str]:
+    """The ids of the films of which a reader has a reading to finish, the repeat included."""
+    own = select(Assignment.image_id).where(Assignment.reader_id == reader_id, Assignment.state != "done")
+    return set(session.scalars(own))
+
+
+def check_seen(session: Session, caller: Who, image: Image) -> None:
+    """Raises Refusal (423) while an admin may not see others' work on a film: one who reads it too is blind as well."""
+    check_read(session, image)
+    if image.id in still_reading(session, caller.id):
+        raise Refusal(423, "this film is still on your own worklist; finish it first")
 
 
 def check_read(session: Session, image: Image) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from xai_bench_annotations.drawings import Brush, LabelSchema
-from xai_bench_annotations.server.audit import kept, record
+from xai_bench_annotations.server.audit import READING, kept, record
 from xai_bench_annotations.server.auth import Who
 from xai_bench_annotations.server.refusals import Refusal, missing
 from xai_bench_annotations.server.shapes import (
@@ -23,8 +23,6 @@ from xai_bench_annotations.server.shapes import (
     ImageAnswer,
 )
 from xai_bench_annotations.server.tables import Annotation, Assignment, now
-
-READING = ("state", "nothing_in", "flag_reason")
 
 
 def put(session: Session, by: Who, assignment: Assignment, annotation_id: str, rev: int, wanted: Drawing) -> Annotation:

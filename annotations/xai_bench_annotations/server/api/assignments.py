@@ -71,7 +71,7 @@ def batch(assignment_id: str, wanted: Batch, caller: Caller, db: Db) -> BatchAns
 
 def _change(session: Session, caller: Who, assignment: Assignment, raw: dict[str, object]) -> Changed:
     named = raw.get("id")
-    name = named if isinstance(named, str) else None
+    name = named if isinstance(named, str) and named.isprintable() else None  # a lone surrogate cannot be answered
     try:
         wanted = _CHANGE.validate_python(raw)
         done = (

@@ -22,10 +22,10 @@ ZIP = "application/zip"
 
 @router.get("/{project_id}/export", response_class=Response, responses={200: {"content": {ZIP: {}}}})
 def export(project_id: str, form: Wanted, admin: Admin, db: Db) -> Response:
-    """All drawings of a project as a zip; its `report.txt` says what the format could not hold."""
+    """Drawings of the films that all of their readers have finished, as a zip; `report.txt` says what is left out."""
     _check(db, admin, project_id)
     named = {"Content-Disposition": f'attachment; filename="{form}.zip"'}
-    return Response(export_project(db, project_id, form).data, media_type=ZIP, headers=named)
+    return Response(export_project(db, project_id, form, seen_by=admin.id).data, media_type=ZIP, headers=named)
 
 
 @router.post("/{project_id}/import", openapi_extra=RAW_BODY)
