@@ -145,6 +145,13 @@ def test_eraser(shown: Film) -> None:
     shown.press("Control+z")
     shown.saved()
     assert shown.geometry("column")["kind"] == "rectangle"
+    shown.page.mouse.move(*shown.at((300, 350)))
+    shown.page.mouse.down()
+    shown.page.mouse.move(*shown.at((350, 400)))
+    shown.press("Control+z")  # drops the stroke, and nothing before it
+    shown.page.mouse.up()
+    shown.saved()
+    assert shown.geometry("column")["kind"] == "rectangle"
 
 
 def test_vertices_are_moved_put_in_and_deleted(shown: Film) -> None:
@@ -170,7 +177,10 @@ def test_vertices_are_moved_put_in_and_deleted(shown: Film) -> None:
 def test_backspace_takes_back_a_point_and_escape_all(shown: Film) -> None:
     shown.tool("polygon")
     shown.click((200, 300), (400, 320), (500, 900), (380, 600))
-    shown.press("Backspace", "Backspace")
+    shown.press("PageDown", "Control+Enter")
+    assert shown.page.locator(".toast", has_text="A drawing is begun").count() == 2, "neither leaves it behind"
+    shown.press("Backspace")
+    shown.page.locator("#undo").click()
     shown.click((380, 600))
     shown.press("Enter")
     shown.click((100, 100), (150, 100), (150, 150))
@@ -237,6 +247,9 @@ def test_a_film_left_unsaved_is_sent_later(browser: Any, site: Site, projects: s
         shown.page.route("**/api/v1/annotations/*", lambda route: route.abort())
         shown.page.route("**/batch", lambda route: route.abort())
         draw_polygon(shown)
+        for place, label in enumerate(("4", "2", "4", "2"), start=1):  # ids are random: it is not their order
+            shown.press(label, "r")
+            shown.drag((100 * place, 700), (100 * place + 50, 800))
         shown.page.locator("#save[data-state='unreachable']").wait_for()
         shown.press("PageDown")
         shown.page.locator(f"#desk[data-ready]:not([data-ready='{first}'])").wait_for()
@@ -246,31 +259,45 @@ def test_a_film_left_unsaved_is_sent_later(browser: Any, site: Site, projects: s
         shown.page.locator("#save").click()
         shown.saved()
         rows = shown.api(f"/assignments/{first}/annotations")
-        assert [row["label"] for row in rows] == ["column"]
+        assert [row["label"] for row in rows] == ["column", "slipped_level", "apex", "slipped_level", "apex"]
+        assert [round(row["geometry"]["x"], -1) for row in rows[1:]] == [100, 200, 300, 400], "in the order of drawing"
 
 
-@pytest.mark.parametrize("choice", ["Keep mine", "Take the other"])
-def test_two_tabs_conflict_is_shown(browser: Any, site: Site, project: str, choice: str) -> None:
+def test_two_tabs_conflict_is_shown(browser: Any, site: Site, project: str) -> None:
+    """Each tab in turn changes what the other one has changed meanwhile."""
     with reading(browser, site, project) as one:
         draw_polygon(one)
         one.saved()
         other = Film(one.page.context.new_page(), site.url)
         other.page.goto(one.page.url)
         other.ready()
-        for shown, to in ((one, (100, 100)), (other, (500, 120))):
-            shown.page.bring_to_front()
-            shown.press("v")
-            shown.click((300, 450))
-            shown.drag((200, 300), to)
-            if shown is one:
-                shown.saved()
-        other.page.locator("dialog.conflict").wait_for()
-        other.page.wait_for_timeout(100)
-        other.page.get_by_role("button", name=choice).click()
+        _move_first(one, (200, 300), (100, 100))
+        one.saved()
+        _move_first(other, (200, 300), (500, 120))
+        _answer(other, "Decide later")
+        assert "decide" in other.page.locator("#save[data-state='conflict']").inner_text()
+        other.page.locator("#save").click()
+        _answer(other, "Keep mine")
         other.saved()
-        kept = (500, 120) if choice == "Keep mine" else (100, 100)
-        assert np.allclose(one.geometry("column")["exterior"][0], kept, atol=1)
-        assert other.page.locator("[data-drawing]").count() == 1
+        assert np.allclose(one.geometry("column")["exterior"][0], (500, 120), atol=1)
+        _move_first(one, (100, 100), (120, 160))
+        _answer(one, "Take the other")
+        one.saved()
+        assert np.allclose(one.geometry("column")["exterior"][0], (500, 120), atol=1)
+        assert [shown.page.locator("[data-drawing]").count() for shown in (one, other)] == [1, 1]
+
+
+def _move_first(shown: Film, at: tuple[float, float], to: tuple[float, float]) -> None:
+    shown.page.bring_to_front()
+    shown.press("v")
+    if not shown.page.locator("[data-drawing][aria-pressed='true']").count():
+        shown.click((300, 450))
+    shown.drag(at, to)
+
+
+def _answer(shown: Film, choice: str) -> None:
+    shown.page.locator("dialog.conflict").wait_for()
+    shown.page.get_by_role("button", name=choice).click()
 
 
 def test_a_reload_shows_the_same(shown: Film) -> None:
@@ -415,13 +442,25 @@ def test_without_a_mouse(browser: Any, site: Site, projects: str) -> None:
 
 def test_the_login_ends_while_one_draws(browser: Any, site: Site, project: str) -> None:
     with reading(browser, site, project) as shown:
-        other = browser.new_context()
-        enter(other, site, site.reader(project))
-        other.close()
+        with site.database.writing() as session:
+            reader = readers.reader_named(session, shown.api("/me")["name"])
+            assert reader is not None
+            anew = {"invite": readers.invite(session, reader), "password": "a long password"}
+        entered = shown.page.context.request.post(f"{site.url}/api/v1/session", data=anew)  # as another tab does
+        assert entered.ok, entered.text()
+        shown.tool("rectangle")
+        shown.drag((100, 700), (150, 800))
+        shown.saved()
+        assert len(shown.rows()) == 1, "a login of the same reader in another tab is taken over"
         shown.page.context.clear_cookies()
         draw_polygon(shown)
-        shown.page.locator("dialog.login-again").wait_for()
+        dialog = shown.page.locator("dialog.login-again")
+        dialog.wait_for()
         assert "NOT SAVED" in shown.page.locator("#save").inner_text()
+        dialog.get_by_label("Password").fill("a long password")
+        dialog.get_by_role("button", name="Log in").click()
+        shown.saved()
+        assert len(shown.rows()) == 2
 
 
 def test_an_admin_makes_a_project_adds_a_film_and_invites(browser: Any, site: Site) -> None:

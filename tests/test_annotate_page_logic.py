@@ -16,7 +16,7 @@ NODE = shutil.which("node")
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node 20 or newer; the browser tests cover the same code")
-@pytest.mark.parametrize("module", ["geometry", "mask", "store", "sync", "tools", "view"])
+@pytest.mark.parametrize("module", ["api", "geometry", "mask", "store", "sync", "tools", "view"])
 def test_logic(module: str) -> None:
     test = Path(__file__).parent / "page" / f"{module}.test.mjs"
     done = subprocess.run([str(NODE), "--test", str(test)], capture_output=True, text=True, timeout=120, check=False)

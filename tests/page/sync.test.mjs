@@ -28,6 +28,7 @@ class Server {
 
   answer(method, path, body, rev) {
     if (method === "PATCH") return { nothing_in: (this.nothing = body.nothing_in) };
+    if (method === "POST" && body.changes.length > 500) throw new Refused(422, { error: "more than 500 changes" });
     if (method === "POST") return { changes: body.changes.map((change) => this.change(change)) };
     const id = path.split("/").at(-1);
     const row = this.rows.get(id);
@@ -223,16 +224,71 @@ test("films that were left unsaved are sent by one request; conflicts stay", asy
   const server = new Server();
   server.answer("PUT", "/annotations/old", drawing("old", 0), 0);
   const queue = new MemoryQueue();
-  await queue.put({ assignment: "reading", id: "new", rev: 0, content: drawing("new", 4), stamp: "1" });
-  await queue.put({ assignment: "reading", id: "old", rev: 0, content: drawing("old", 9), stamp: "2" });
+  await queue.put({ assignment: "reading", id: "new", rev: 0, content: drawing("new", 4), stamp: "1", place: 0 });
+  await queue.put({ assignment: "reading", id: "old", rev: 0, content: drawing("old", 9), stamp: "2", place: 1 });
   await sendLeftovers(server, queue);
-  assert.deepEqual(server.rows.get("new").geometry.at, [4, 0]);
+  assert.deepEqual([server.rows.get("new").geometry.at, server.calls], [[4, 0], ["POST /assignments/reading/batch"]]);
   assert.deepEqual((await queue.all()).map(({ id }) => id), ["old"]);
 });
 
 test("an entry that was replaced while it was sent stays in the queue", async () => {
   const queue = new MemoryQueue();
-  await queue.put({ assignment: "reading", id: "a", rev: 0, content: drawing("a"), stamp: "newer" });
+  await queue.put({ assignment: "reading", id: "a", rev: 0, content: drawing("a"), stamp: "newer", place: 0 });
   await queue.remove("reading", "a", "older");
   assert.equal((await queue.all()).length, 1);
+});
+
+const MANY = Array.from({ length: 1200 }, (_, i) => `d${(i * 7919) % 1200}`); // 1,200 ids that are not sorted
+
+async function manyOffline() {
+  const server = new Server();
+  const found = desk(server);
+  server.cut = "before";
+  for (const [i, id] of MANY.entries()) found.store.run("draw", [[id, drawing(id, i)]]);
+  found.store.run("nothing", [], { nothing: ["column"] });
+  await found.sync.flush();
+  await found.sync.keep();
+  assert.equal((await found.queue.all()).length, 1201);
+  server.cut = null;
+  server.calls = [];
+  return { server, ...found };
+}
+
+test("1,200 changes made offline are saved in order when the network is back", async () => {
+  const { server, sync, queue } = await manyOffline();
+  await sync.flush();
+  await sync.keep();
+  assert.deepEqual([...server.rows.keys()], MANY);
+  assert.deepEqual([sync.state, server.nothing, await queue.all()], ["saved", ["column"], []]);
+  sync.close();
+});
+
+test("1,200 changes of a film that was left go in order, in requests that the server takes", async () => {
+  const { server, sync, queue } = await manyOffline();
+  sync.close();
+  await sendLeftovers(server, queue);
+  assert.deepEqual([...server.rows.keys()], MANY);
+  assert.deepEqual([server.nothing, await queue.all()], [["column"], []]);
+  assert.deepEqual(server.calls.map((call) => call.split(" ")[0]), ["POST", "POST", "POST", "PATCH"]);
+});
+
+test("large changes of a film that was left are divided among requests", async () => {
+  const [server, queue] = [new Server(), new MemoryQueue()];
+  const geometry = { kind: "mask", size: [4096, 3072], counts: Array(1e6).fill(10) };
+  for (let i = 0; i < 5; i++) await queue.put({ assignment: "reading", id: `m${i}`, rev: 0, content: { ...drawing(`m${i}`), geometry }, stamp: "1", place: i });
+  await sendLeftovers(server, queue);
+  assert.deepEqual([server.calls.length, server.rows.size, await queue.all()], [3, 5, []]);
+});
+
+test("a film that the server refuses keeps its drawings and holds up no other film", async () => {
+  const [server, queue] = [new Server(), new MemoryQueue()];
+  const answer = server.answer.bind(server);
+  server.answer = (method, path, ...more) => {
+    if (path.includes("gone")) throw new Refused(404, { error: "there is no such reading" });
+    return answer(method, path, ...more);
+  };
+  await queue.put({ assignment: "gone", id: "a", rev: 0, content: drawing("a"), stamp: "1", place: 0 });
+  await queue.put({ assignment: "reading", id: "b", rev: 0, content: drawing("b"), stamp: "2", place: 0 });
+  await sendLeftovers(server, queue);
+  assert.deepEqual([[...server.rows.keys()], (await queue.all()).map(({ id }) => id)], [["b"], ["a"]]);
 });

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Raster } from "../../annotations/xai_bench_annotations/page/js/mask.js";
 import { Store } from "../../annotations/xai_bench_annotations/page/js/store.js";
-import { BrushTool, EraserTool } from "../../annotations/xai_bench_annotations/page/js/tools/brush.js";
+import { BrushTool } from "../../annotations/xai_bench_annotations/page/js/tools/brush.js";
 import { CobbTool } from "../../annotations/xai_bench_annotations/page/js/tools/cobb.js";
+import { EraserTool } from "../../annotations/xai_bench_annotations/page/js/tools/eraser.js";
 import { FreehandTool } from "../../annotations/xai_bench_annotations/page/js/tools/freehand.js";
 import { LandmarkTool } from "../../annotations/xai_bench_annotations/page/js/tools/landmark.js";
 import { PolygonTool } from "../../annotations/xai_bench_annotations/page/js/tools/polygon.js";
@@ -18,10 +19,12 @@ function desk(scale = 1) {
   const said = [];
   return {
     store, size, said, view: { scale }, label: "apex", radius: 5,
-    rasters: { get: (mask) => Raster.decoded(mask) },
+    rasters: { get: (mask) => Raster.decoded(mask), remember: () => {} },
     clamped: ([x, y]) => [Math.min(Math.max(x, 0), 200), Math.min(Math.max(y, 0), 300)],
     say: (text) => said.push(text),
-    painting: () => {},
+    painting(parts) {
+      this.live = parts ?? [];
+    },
     add: (geometry, id = `d${store.drawings.size}`) => store.run("draw", [[id, { id, label: "apex", geometry }]]),
     change: (name, all) => store.run(name, all.map(([id, geometry]) => [id, geometry && { ...store.get(id), geometry }])),
   }; // prettier-ignore
@@ -144,4 +147,18 @@ test("the eraser bites into polygons of the label, and leaves others and what it
   const [first, second, other] = at.store.all().map(({ geometry }) => geometry);
   assert.deepEqual([first.kind, second.kind, other.kind], ["mask", "rectangle", "rectangle"]);
   assert.equal(Raster.decoded(first).count(), 1600 - 200);
+});
+
+test("what is painted between two frames is all in the box that the next one draws", () => {
+  for (const [Kind, first] of [[BrushTool, false], [EraserTool, true]]) {
+    const at = desk();
+    if (first) drag(new RectangleTool(at), [0, 0], [150, 150]);
+    const tool = new Kind(at);
+    tool.down([20, 20], HOW);
+    for (const x of [50, 80, 110]) tool.move([x, 20], HOW);
+    const [{ box }] = at.live;
+    assert.ok(box.x <= 15 && box.y <= 15 && box.x + box.width >= 115 && box.y + box.height >= 25, JSON.stringify(box));
+    tool.cancel();
+    assert.ok(!tool.busy && at.live.length === 0);
+  }
 });

@@ -14,7 +14,12 @@ export class Api {
   /** @param {typeof fetch} send @param {string} root */
   constructor(send = (...all) => fetch(...all), root = "/api/v1") {
     [this.send, this.root] = [send, root];
-    this.csrf = "";
+    [this.csrf, this.reader] = ["", ""];
+  }
+
+  /** From now on this login is used. @param {{id: string, csrf: string}} me */
+  enter(me) {
+    [this.csrf, this.reader] = [me.csrf, me.id];
   }
 
   /** @param {string} path */
@@ -27,6 +32,7 @@ export class Api {
    * @returns {Promise<any>} the answer's JSON
    */
   async call(method, path, body, headers = {}) {
+    const used = this.csrf;
     const response = await this.#answer(method, path, body, headers);
     const text = await arrived(response.text());
     let json = null;
@@ -35,8 +41,18 @@ export class Api {
     } catch {
       throw new Unreachable(`something between here and the server answered ${response.status} with a page`);
     }
+    if (response.status === 403 && method !== "GET" && (await this.#enteredAnew(used))) return this.call(method, path, body, headers);
     if (!response.ok) throw new Refused(response.status, json);
     return json;
+  }
+
+  /** Whether the same reader has logged in again since, in another tab; another reader's login is none. @param {string} used */
+  async #enteredAnew(used) {
+    if (!this.reader) return false;
+    const me = await this.get("/me");
+    if (me.id !== this.reader) throw new Refused(401, { error: "Somebody else has logged in in this browser." });
+    this.enter(me);
+    return me.csrf !== used;
   }
 
   /** The stored values of a film, row after row. @param {{id: string, width: number, height: number}} image */

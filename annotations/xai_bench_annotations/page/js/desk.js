@@ -1,5 +1,6 @@
 /** The reader's desk: one film, how it is shown, what is drawn on it, and the tool in the hand. */
 import { boxOf, clamped, points } from "./geometry.js";
+import { boxOfMask } from "./mask.js";
 import { Paint, Rasters } from "./paint.js";
 import { Film } from "./film.js";
 import { Shapes } from "./shapes.js";
@@ -177,8 +178,9 @@ export class Desk {
   }
 
   undo() {
-    if (this.tool.busy && this.toolName !== "select" ? this.tool.back() : false) return this.redraw("front");
-    this.#step(this.store.undo(), "Undone");
+    if (!this.tool.busy) return this.#step(this.store.undo(), "Undone");
+    if (this.toolName === "select" || !this.tool.back()) this.tool.cancel(); // a stroke or a drag that is under way
+    this.redraw("front");
   }
 
   redo() {
@@ -303,7 +305,7 @@ export class Desk {
   }
 
   #boxOf(drawing, dragged) {
-    return drawing.geometry.kind === "mask" ? this.rasters.get(drawing.geometry) : boxOf(points(dragged?.geometry ?? drawing.geometry));
+    return drawing.geometry.kind === "mask" ? boxOfMask(drawing.geometry) : boxOf(points(dragged?.geometry ?? drawing.geometry));
   }
 
   #storeChanged() {

@@ -2,6 +2,7 @@
 import { h, icon, swatch } from "./dom.js";
 import { boxOf, cobbAngle, points, rings } from "./geometry.js";
 import { GROUPS, MOUSE } from "./keys.js";
+import { boxOfMask } from "./mask.js";
 import { kindTitle } from "./tools/all.js";
 
 /**
@@ -79,7 +80,7 @@ function words(desk, drawing) {
 /** A small picture of the film around both versions, with one of them. */
 function preview(desk, drawing, both) {
   const canvas = h("canvas", { width: 300, height: 220 });
-  const boxes = both.filter(Boolean).flatMap(({ geometry }) => (geometry.kind === "mask" ? corners(desk.rasters.get(geometry)) : points(geometry)));
+  const boxes = both.filter(Boolean).flatMap(({ geometry }) => (geometry.kind === "mask" ? corners(boxOfMask(geometry)) : points(geometry)));
   const box = boxOf(boxes);
   const scale = Math.min(260 / (box.width + 40), 180 / (box.height + 40), 8);
   const context = canvas.getContext("2d");

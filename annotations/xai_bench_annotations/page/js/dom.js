@@ -5,6 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * A new element. `on` holds event listeners; true and false set and leave out an attribute; everything else is one.
  * @param {string} tag @param {Record<string, any>} [props] @param {...(Node | string | null)} children
+ * @returns {any}
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);

@@ -17,6 +17,8 @@ export class Input {
     this.mode = null;
     this.space = false;
     this.held = false; // by the keyboard
+    /** @type {(() => void) | null} */
+    this.onCursor = null;
     this.ending = new AbortController();
     const on = (/** @type {string} */ type, /** @type {(event: any) => void} */ act) =>
       this.stage.addEventListener(type, act, { signal: this.ending.signal, passive: false });
@@ -181,6 +183,7 @@ export class Input {
   #act(act) {
     act();
     this.desk.redraw("front");
+    this.desk.tell(); // a point that was put can be taken back
   }
 
   #show(p, keyboard) {

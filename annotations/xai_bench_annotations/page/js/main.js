@@ -32,7 +32,7 @@ async function start() {
     show("login");
     me = await logIn(api, invite);
   }
-  api.csrf = me.csrf;
+  api.enter(me);
   queue = new Queue(me.id);
   await queue.opened.catch(() => {
     queue = new MemoryQueue();

@@ -7,6 +7,7 @@ export class Panel {
   /** @param {import("./desk.js").Desk} desk */
   constructor(desk) {
     this.desk = desk;
+    this.facts = new WeakMap();
     this.labels = h("ul", { class: "labels" });
     this.chosen = h("div", { class: "chosen" });
     this.display = h("div", { class: "display" });
@@ -98,8 +99,13 @@ export class Panel {
     return Math.min(depth, 4);
   }
 
-  /** The one number that matters of a drawing. */
+  /** The one number that matters of a drawing; counted once, as geometries never change and painted ones are large. */
   #fact({ geometry }) {
+    if (!this.facts.has(geometry)) this.facts.set(geometry, this.#measured(geometry));
+    return this.facts.get(geometry);
+  }
+
+  #measured(geometry) {
     if (geometry.kind === "cobb") return `${cobbAngle(geometry.upper, geometry.lower).toFixed(1)}°`;
     if (geometry.kind === "landmark") return `${geometry.at.map((x) => Math.round(x)).join(", ")}`;
     const { spacing_row: row, spacing_column: column } = this.desk.image;

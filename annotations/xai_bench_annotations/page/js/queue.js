@@ -1,6 +1,7 @@
 /**
  * What the server has not confirmed yet, kept by the browser so that it survives a reload or a crash.
- * @typedef {{reader: string, assignment: string, id: string, rev: number, content: any, stamp: string}} Entry
+ * @typedef {{reader: string, assignment: string, id: string, rev: number, content: any, stamp: string, place: number}} Entry
+ * `place`: among the entries of its reading, in the order in which they came; ids are random and say nothing of it
  */
 
 const STORE = "unsaved";
@@ -34,10 +35,11 @@ export class Queue {
     });
   }
 
-  /** @returns {Promise<Entry[]>} the entries of one reading, or of all */
+  /** @returns {Promise<Entry[]>} the entries of one reading, or of all, in their order */
   async all(/** @type {string} */ assignment = "") {
     const range = IDBKeyRange.bound([this.reader, assignment], [this.reader, assignment || "\uffff", []]);
-    return this.#run((store) => store.getAll(range), "readonly");
+    const found = await this.#run((store) => store.getAll(range), "readonly");
+    return found.sort((/** @type {Entry} */ a, /** @type {Entry} */ b) => a.place - b.place);
   }
 
   /** @param {(store: IDBObjectStore) => IDBRequest} act @param {IDBTransactionMode} mode @returns {Promise<any>} */

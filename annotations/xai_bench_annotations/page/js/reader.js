@@ -35,7 +35,7 @@ export class Reader {
     this.sync = new Sync({ api: this.api, queue: this.queue, store: this.store, assignment: reading, rows });
     this.sync.onAssignment = (/** @type {any} */ answer) => this.#reading(answer);
     const found = await this.sync.recover(rows).catch(() => 0);
-    if (this.closed) return;
+    if (this.closed) return this.sync.close();
     this.#furnish(pixels);
     if (found) toast("Found drawings in this browser that were not saved yet; saving them now.");
     this.#begin();
@@ -54,6 +54,7 @@ export class Reader {
     this.input = new Input(this.desk);
     this.input.onCursor = () => this.#status();
     this.panel = new Panel(this.desk);
+    this.#bar();
     this.clock = new Clock(this.reading.active_seconds);
     this.desk.listeners.add(() => this.#show());
     this.sync.listeners.add((/** @type {string} */ state) => this.#saved(state));
@@ -113,14 +114,14 @@ export class Reader {
     const locked = this.reading.state === "done";
     const place = this.#place;
     const done = locked
-      ? h("button", { id: "reopen", on: { click: () => this.#reopen() } }, "Reopen")
-      : h("button", { id: "done", class: "primary", title: "Ctrl Enter", on: { click: () => this.finish() } }, icon("check"), "Done");
+      ? h("button", { id: "reopen", disabled: !this.desk, on: { click: () => this.#reopen() } }, "Reopen")
+      : h("button", { id: "done", class: "primary", title: "Ctrl Enter", disabled: !this.desk, on: { click: () => this.finish() } }, icon("check"), "Done");
     byId("bar").replaceChildren(
-      h("button", { id: "films", class: "quiet", on: { click: () => this.leave() } }, icon("left"), h("span", { class: "wide", text: "Films" })),
+      h("button", { id: "films", class: "quiet", on: { click: () => this.#begun() || this.leave() } }, icon("left"), h("span", { class: "wide", text: "Films" })),
       h("div", { class: "title" }, h("strong", { text: `Film ${place + 1}` }), h("span", { class: "muted", text: ` of ${this.readings.length}` }), h("span", { id: "state", class: "pill", "data-state": this.reading.state, text: STATES[this.reading.state] })),
       this.savebox.element,
       h("span", { class: "gap" }),
-      iconButton("flag", "Flag this film", () => this.#flag(), { id: "flag", "aria-pressed": String(this.reading.state === "flagged") }),
+      iconButton("flag", "Flag this film", () => this.#flag(), { id: "flag", disabled: !this.desk, "aria-pressed": String(this.reading.state === "flagged") }),
       iconButton("help", "Keys and mouse (?)", help, { id: "help" }),
       iconButton("theme", "Light or dark", () => globalThis.toggleTheme(), { id: "theme" }),
       iconButton("panel", "Labels and display", () => byId("desk").classList.toggle("panel-open"), { id: "panel-button" }),
@@ -203,7 +204,7 @@ export class Reader {
     this.asking = true;
     const logIn = async (/** @type {string} */ name, /** @type {string} */ password) => {
       const me = await this.api.call("POST", "/session", { name, password });
-      this.api.csrf = me.csrf;
+      this.api.enter(me);
     };
     if (await loginAgain(logIn, this.me.name)) this.sync.flush();
     this.asking = false;
@@ -225,8 +226,8 @@ export class Reader {
 
   #reading(answer) {
     Object.assign(this.reading, answer);
+    if (this.closed) return; // the bar is the next film's
     const state = byId("state");
-    if (!state) return;
     [state.dataset.state, state.textContent] = [answer.state, STATES[answer.state]];
     byId("flag").setAttribute("aria-pressed", String(answer.state === "flagged"));
   }
@@ -246,8 +247,7 @@ export class Reader {
 
   /** Marks the film as done and goes to the next that is not. */
   async finish() {
-    if (this.desk.locked || this.finishing) return;
-    this.desk.tool.cancel();
+    if (this.desk.locked || this.finishing || this.#begun()) return;
     this.panel.saveNote?.();
     const open = this.desk.labels.filter((label) => label.required && !this.store.of(label.code).length && !this.store.nothing.includes(label.code));
     if (open.length) {
@@ -285,9 +285,17 @@ export class Reader {
     if (await this.#patch({ state: "flagged", flag_reason: reason })) toast("Flagged.");
   }
 
+  /** Says so if something is begun and not finished: it would be gone without a word. */
+  #begun() {
+    const begun = Boolean(this.desk?.tool.busy);
+    if (begun) toast("A drawing is begun: finish it (Enter) or drop it (Esc) first.");
+    return begun;
+  }
+
   /** @param {number} step */
   go(step) {
     const other = this.readings[this.#place + step];
+    if (this.#begun()) return;
     if (other) this.open(other.id);
     else toast(step > 0 ? "This is the last film." : "This is the first film.");
   }
@@ -300,7 +308,7 @@ export class Reader {
     this.input?.close();
     this.clock?.close();
     delete byId("desk").dataset.ready;
-    if (!this.sync) return;
+    if (!this.desk) return;
     this.desk.tool.cancel();
     this.panel.close();
     const saved = this.sync.flush();

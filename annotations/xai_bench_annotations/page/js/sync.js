@@ -2,7 +2,7 @@
  * Autosave of one film. One chain of requests, so that no two race on a revision; everything not yet confirmed is in the
  * queue; a conflict waits for the reader's decision and holds up nothing else.
  * @typedef {import("./store.js").Drawing} Drawing
- * @typedef {Drawing & {rev: number, deleted: boolean}} Row
+ * @typedef {Drawing & {rev: number, deleted: boolean, updated: string}} Row
  * @typedef {"saved" | "pending" | "saving" | "unreachable" | "refused" | "conflict" | "logged-out"} State
  */
 import { Refused, Unreachable } from "./api.js";
@@ -11,6 +11,9 @@ import { newId } from "./store.js";
 const DELAY = 400; // ms after the last change
 const RETRIES = [1000, 2000, 4000, 8000, 15000]; // ms; the last one again and again
 const NOTHING = "nothing-to-mark"; // the queue's id of the answer "nothing to mark"
+const MOST = 500; // changes that the server takes at once
+const LARGEST = 8e6; // characters of them; the server takes 32 MiB
+const ANSWERED_LATER = [401, 403, 429]; // of the login or of the pace, not of what was sent
 
 /** What is compared, sent and kept. @param {Drawing} d */
 export const content = (d) => ({ label: d.label, geometry: d.geometry, confidence: d.confidence, note: d.note, view_state: d.view_state });
@@ -45,8 +48,11 @@ export class Sync {
     this.refused = new Map();
     /** @type {Map<string, Drawing | null>} sent, but no answer came: the server may have it */
     this.unanswered = new Map();
-    /** @type {Map<string, {drawing: any, rev: number, stamp: string}>} what the queue holds */
+    /** @type {Map<string, {drawing: any, rev: number, stamp: string, place: number}>} what the queue holds */
     this.kept = new Map();
+    this.place = 0; // of what comes into the queue next
+    /** @type {((answer: any) => void) | null} */
+    this.onAssignment = null;
     this.chain = Promise.resolve();
     this.keeping = Promise.resolve();
     this.failures = 0;
@@ -91,7 +97,8 @@ export class Sync {
     let found = 0;
     for (const entry of await this.queue.all(this.assignment.id)) {
       found++;
-      this.kept.set(entry.id, { drawing: entry.content, rev: entry.rev, stamp: entry.stamp });
+      this.kept.set(entry.id, { drawing: entry.content, rev: entry.rev, stamp: entry.stamp, place: entry.place });
+      this.place = Math.max(this.place, entry.place + 1);
       if (entry.id === NOTHING) this.store.nothing = entry.content;
       else this.#takeUp(entry, known.get(entry.id));
     }
@@ -134,9 +141,9 @@ export class Sync {
   #keepOne(id, drawing, rev) {
     const kept = this.kept.get(id);
     if (kept && kept.drawing === drawing && kept.rev === rev) return;
-    const stamp = newId();
-    this.kept.set(id, { drawing, rev, stamp });
-    this.#later(() => this.queue.put({ assignment: this.assignment.id, id, rev, content: drawing, stamp }));
+    const [stamp, place] = [newId(), kept?.place ?? this.place++];
+    this.kept.set(id, { drawing, rev, stamp, place });
+    this.#later(() => this.queue.put({ assignment: this.assignment.id, id, rev, content: drawing, stamp, place }));
   }
 
   /** @param {string} id */
@@ -214,7 +221,7 @@ export class Sync {
 
   /** @param {string} id @param {Drawing | null} drawing @param {Refused} error @param {Drawing | null | undefined} before */
   #refusal(id, drawing, error, before) {
-    if (error.status === 401 || error.status === 403 || error.status === 429) throw error;
+    if (ANSWERED_LATER.includes(error.status)) throw error;
     if (error.status === 404 && !drawing) return this.#confirm(id, null, this.revs.get(id) ?? 0);
     const row = error.status === 409 ? error.body?.current : null;
     if (!row) return void this.refused.set(id, { drawing, why: error.message });
@@ -261,7 +268,10 @@ export class Sync {
   }
 }
 
-/** Sends what is left of other films, each reading's drawings by one request. @param {any} api @param {any} queue @param {string} except */
+/**
+ * Sends what is left of other films, in its order. A reading that the server refuses keeps its drawings in the queue and
+ * holds up no other. @param {any} api @param {any} queue @param {string} except a reading that is open
+ */
 export async function sendLeftovers(api, queue, except = "") {
   /** @type {Map<string, any[]>} */
   const readings = new Map();
@@ -269,15 +279,42 @@ export async function sendLeftovers(api, queue, except = "") {
     if (entry.assignment !== except) readings.set(entry.assignment, [...(readings.get(entry.assignment) ?? []), entry]);
   }
   for (const [assignment, entries] of readings) {
-    const drawn = entries.filter((entry) => entry.id !== NOTHING);
-    const changes = drawn.map((e) => ({ id: e.id, rev: e.rev, ...(e.content ? { op: "put", ...content(e.content) } : { op: "delete" }) }));
-    const answer = changes.length ? await api.call("POST", `/assignments/${assignment}/batch`, { changes }) : [];
-    const taken = new Set((answer.changes ?? answer).filter((/** @type {any} */ one) => one.status < 300).map((/** @type {any} */ one) => one.id));
-    const nothing = entries.find((entry) => entry.id === NOTHING);
-    if (nothing && drawn.every((entry) => taken.has(entry.id))) {
-      await api.call("PATCH", `/assignments/${assignment}`, { nothing_in: nothing.content });
-      taken.add(NOTHING);
+    try {
+      await sendReading(api, queue, assignment, entries);
+    } catch (error) {
+      if (!(error instanceof Refused) || ANSWERED_LATER.includes(error.status)) throw error;
     }
-    for (const entry of entries) if (taken.has(entry.id)) await queue.remove(assignment, entry.id, entry.stamp);
   }
+}
+
+/** @param {any} api @param {any} queue @param {string} assignment @param {any[]} entries */
+async function sendReading(api, queue, assignment, entries) {
+  const drawn = entries.filter((entry) => entry.id !== NOTHING);
+  let left = drawn.length;
+  for (const part of parts(drawn)) {
+    const changes = part.map((e) => ({ id: e.id, rev: e.rev, ...(e.content ? { op: "put", ...content(e.content) } : { op: "delete" }) }));
+    const answer = await api.call("POST", `/assignments/${assignment}/batch`, { changes });
+    const taken = new Set(answer.changes.filter((/** @type {any} */ one) => one.status < 300).map((/** @type {any} */ one) => one.id));
+    for (const entry of part) if (taken.has(entry.id)) await queue.remove(assignment, entry.id, entry.stamp);
+    left -= taken.size;
+  }
+  const nothing = entries.find((entry) => entry.id === NOTHING);
+  if (!nothing || left) return;
+  await api.call("PATCH", `/assignments/${assignment}`, { nothing_in: nothing.content });
+  await queue.remove(assignment, NOTHING, nothing.stamp);
+}
+
+/** Entries in as few requests as the server's limits allow. @param {any[]} entries */
+function* parts(entries) {
+  let [part, size] = [/** @type {any[]} */ ([]), 0];
+  for (const entry of entries) {
+    const length = JSON.stringify(entry.content).length;
+    if (part.length === MOST || (part.length && size + length > LARGEST)) {
+      yield part;
+      [part, size] = [[], 0];
+    }
+    part.push(entry);
+    size += length;
+  }
+  if (part.length) yield part;
 }

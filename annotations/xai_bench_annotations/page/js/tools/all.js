@@ -1,6 +1,7 @@
 /** The tools, in the order of the toolbar. `kind` is what a tool draws; a label says which kinds it takes. */
-import { BrushTool, EraserTool } from "./brush.js";
+import { BrushTool } from "./brush.js";
 import { CobbTool } from "./cobb.js";
+import { EraserTool } from "./eraser.js";
 import { FreehandTool } from "./freehand.js";
 import { LandmarkTool } from "./landmark.js";
 import { PolygonTool } from "./polygon.js";

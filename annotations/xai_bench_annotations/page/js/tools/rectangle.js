@@ -9,6 +9,7 @@ export class RectangleTool extends Tool {
   from = null;
   /** @type {import("../geometry.js").Point | null} */
   to = null;
+  second = false; // whether it is finished by the next release, wherever that is
 
   get busy() {
     return this.from !== null;
