@@ -104,9 +104,16 @@ def test_a_page_for_a_repository_holds_tables_and_plots_only(run: Run, tmp_path:
     file = write_page(run, tmp_path, "study", title="A study", notes=["One note.", "Another."])
     text = file.read_text(encoding="utf-8")
     assert file == tmp_path / "study.md" and text.startswith("# A study\n\nOne note.\n\nAnother.\n\n")
-    assert all(to_markdown(table) in text for table in run_tables(run))
     plots = {f"study/{name}.png" for name in run_figures(run)}
-    assert names(tmp_path) == {"study.md", *plots}  # no film beside the plots
-    assert set(re.findall(r"\]\((.*?)\)", text)) == plots
+    tables = {f"study/{t.name}.md": to_markdown(t) for t in run_tables(run)}
+    linked = set(re.findall(r"\]\((.*?)\)", text)) - plots
+    assert linked and linked < set(tables)
+    assert names(tmp_path) == {"study.md", *plots, *linked}  # no film beside the plots
+    for place, table in tables.items():
+        assert table in text if place not in linked else (tmp_path / place).read_text(encoding="utf-8") == table + "\n"
+    assert "study/scores_1.md" not in linked and "study/scores_2.md" in linked
+    (tmp_path / "study" / "gone.md").touch()
+    write_page(run, tmp_path, "study", title="A study", notes=["One note.", "Another."])
+    assert names(tmp_path) == {"study.md", *plots, *linked} and file.read_text(encoding="utf-8") == text
     shown = {*run.predictions.picture, *run.predictions.patient}
     assert len(shown) > 6 and not [name for name in shown if name in text]

@@ -1,5 +1,7 @@
 """Intervals, tests and multiplicity against scipy and statsmodels, and coverage by simulation."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -206,13 +208,37 @@ def test_exact_sign_flip_equals_scipy() -> None:
     )
 
 
-def test_monte_carlo_sign_flip_agrees_with_the_exact_one() -> None:
-    rng = np.random.default_rng(3)
-    a, b = rng.normal(0.5, 1, 12), rng.normal(size=12)
-    exact = paired_difference(a, b, np.arange(12)).p
-    drawn = paired_difference(a, b, np.arange(12), draws=4000).p
-    assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 4000))
-    assert paired_difference(np.arange(40) + 1.0, np.zeros(40), np.arange(40), draws=99).p == 1 / 100
+def flipped(d: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sums under all flips, one by one."""
+    return np.abs(np.array(list(product((-1, 1), repeat=d.size))) @ d)
+
+
+@given(
+    st.one_of(
+        st.lists(st.floats(-3, 3, width=16), min_size=1, max_size=11),
+        st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=11),
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_sign_flips_are_counted_exactly_up_to_ties_and_never_too_few(values: list[float]) -> None:
+    d = np.array(values)
+    found = paired_difference(d, np.zeros(d.size), np.arange(d.size)).p
+    sums, observed, slack = flipped(d), abs(d.sum()), np.abs(d).sum() * d.size / 2**16
+    assert (sums >= observed - 1e-9).mean() - 1e-12 <= found <= (sums >= observed - slack - 1e-9).mean() + 1e-12
+    if all(v == round(v) for v in values):
+        assert found == pytest.approx((sums >= observed).mean())
+
+
+def test_many_patients_have_no_smallest_p_but_the_test_s_own() -> None:
+    for n in (40, 300):
+        assert paired_difference(np.arange(n) + 1.0, np.zeros(n), np.arange(n)).p == pytest.approx(2.0 ** (1 - n))
+    hits = np.repeat([1.0, -1.0], [140, 60])  # the sum is of a binomial distribution
+    expected = stats.binomtest(140, 200).pvalue
+    assert paired_difference(hits, np.zeros(200), np.arange(200)).p == pytest.approx(expected)
+    rng = np.random.default_rng(1)
+    d = rng.normal(0.1, 1, 1000)
+    found = paired_difference(d, np.zeros(1000), np.arange(1000)).p
+    assert found == pytest.approx(2 * stats.norm.sf(abs(d.sum()) / np.sqrt((d**2).sum())), rel=0.3)
 
 
 def test_films_of_one_patient_flip_together() -> None:
@@ -265,5 +291,5 @@ def test_false_alarms_of_the_sign_flip() -> None:
     for _ in range(1500):
         owner = np.repeat(np.arange(15), rng.integers(1, 4, 15))
         d = rng.normal(size=15)[owner] + rng.normal(size=owner.size)
-        alarms += paired_difference(d, np.zeros(d.size), owner, draws=299).p <= 0.05
+        alarms += paired_difference(d, np.zeros(d.size), owner).p <= 0.05
     assert alarms / 1500 == pytest.approx(0.05, abs=0.011)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,22 @@ def _write_parts(run: Run, folder: Path) -> None:
 
 
 def write_page(run: Run, folder: Path, name: str, *, title: str, notes: Sequence[str]) -> Path:
-    """A results page for a repository, `name.md`: notes, every short table, and plots; no film and no picture id."""
+    """A results page for a repository, `name.md`: notes, the first table of each kind, plots; the others in `name/`.
+
+    No film and no picture id stands on it. Tables and plots of an earlier page are removed.
+    """
     pictures = folder / name
     pictures.mkdir(parents=True, exist_ok=True)
-    parts = [f"# {title}", *notes, *map(to_markdown, run_tables(run))]
+    for old in (*pictures.glob("*.md"), *pictures.glob("*.png")):
+        old.unlink()
+    parts = [f"# {title}", *notes]
+    for _, group in groupby(run_tables(run), key=lambda table: table.title.split(" · ")[0].split(" (")[0]):
+        first, *others = group
+        parts.append(to_markdown(first))
+        for table in others:
+            (pictures / f"{table.name}.md").write_text(to_markdown(table) + "\n", encoding="utf-8")
+        if others:
+            parts.append("More: " + ", ".join(f"[{table.title}]({name}/{table.name}.md)" for table in others) + ".")
     for label, figure in run_figures(run).items():
         (pictures / f"{label}.png").write_bytes(png(figure, dpi=110))
         parts.append(f"![{label}]({name}/{label}.png)")

@@ -46,7 +46,18 @@ def run_tables(run: Run, *, full: bool = False) -> list[Table]:
     ]
     if full:
         tables += family_tables(run, {"": estimates(run, full=True), **_slices(run)})
-    return [*tables, *once(run, "tables after the scores", lambda: _after_the_scores(run, found))]
+    return _numbered([*tables, *once(run, "tables after the scores", lambda: _after_the_scores(run, found))])
+
+
+def _numbered(tables: Sequence[Table]) -> list[Table]:
+    """Tables that share a title, because their columns do not fit into one, are numbered."""
+    names = [table.title for table in tables]
+    return [
+        replace(table, title=f"{name} ({names[: i + 1].count(name)} of {names.count(name)})")
+        if names.count(name) > 1
+        else table
+        for i, (table, name) in enumerate(zip(tables, names, strict=True))
+    ]
 
 
 def _after_the_scores(run: Run, found: Sequence[Estimate]) -> list[Table]:
