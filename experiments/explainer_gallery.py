@@ -21,7 +21,6 @@ from xai_bench.cli.demo import HONEST, Demo
 from xai_bench.inputs import Input, Resize
 from xai_bench.progress import Progress
 from xai_bench.registry import EXPLAINERS
-from xai_bench.reporting.figures import png
 from xai_bench.reporting.overlay import blend
 from xai_bench.reporting.table import readable
 from xai_bench.running.benchmark import evaluate
@@ -83,8 +82,8 @@ def write(run: Run, out: Path) -> None:
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     parts = [HEADER.format(**SMALL)]
     for n, item in enumerate(run.gallery(run.study.limit or 3), 1):
-        name = f"explainers_film_{n}.png"
-        (out / "pictures" / name).write_bytes(png(sheet(item), dpi=100))
+        name = f"explainers_film_{n}.jpg"
+        sheet(item).savefig(out / "pictures" / name, dpi=100, pil_kwargs={"quality": 85})
         _, _, said, confidence, _ = item.rows[0]
         parts.append(f"## Film {n}: {item.label}\n\nThe classifier says {said}, {confidence:.0%}.\n")
         parts.append(f"![Maps of {len(item.rows[0][4])} explainers on film {n}](pictures/{name})\n")
@@ -108,7 +107,8 @@ def sheet(item: GalleryItem) -> Figure:
         axes.axis("off")
     for axes, (name, picture) in zip(panels, shown.items(), strict=False):
         axes.imshow(picture, vmin=0, vmax=1)
-        axes.set_title(readable(name), fontsize=7)
+        blank = name in maps and not np.nan_to_num(maps[name]).any()
+        axes.set_title(readable(name) + " (all zero)" * blank, fontsize=7)
     if item.outline is not None:
         panels[0].contour(item.outline, [0.5], colors="white", linewidths=0.6)
     return figure

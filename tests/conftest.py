@@ -22,6 +22,7 @@ with install_import_hook(CHECKED, "beartype.beartype"):
 import numpy as np  # noqa: E402 - after the hook
 import pytest  # noqa: E402 - after the hook
 import torch  # noqa: E402 - after the hook
+from hypothesis import settings  # noqa: E402 - after the hook
 from torch import nn  # noqa: E402 - after the hook
 
 from xai_bench.classifiers.classifier import Classifier  # noqa: E402 - after the hook
@@ -29,6 +30,9 @@ from xai_bench.errors import PluginWarning  # noqa: E402 - after the hook
 from xai_bench.inputs import Input, Resize  # noqa: E402 - after the hook
 from xai_bench.registry import load_plugins  # noqa: E402 - after the hook
 from xai_bench.samples import Fixed, Head, Region, RegionKey, Sample  # noqa: E402 - after the hook
+
+settings.register_profile("tests", deadline=None)  # a busy machine is no failure
+settings.load_profile("tests")
 
 HEADS = (Head("side", ("left", "right")),)
 

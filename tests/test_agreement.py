@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
@@ -86,7 +86,6 @@ def plain_distances(a: Mask, b: Mask, spacing: tuple[float, float]) -> tuple[flo
     return (there.sum() + back.sum()) / sum(between.shape), max(np.percentile(there, 95), np.percentile(back, 95))
 
 
-@settings(deadline=None)
 @given(SMALL, SMALL, st.sampled_from([(1.0, 1.0), (0.7, 0.2), (3.0, 5.0)]))
 def test_distances_equal_brute_force(a: Mask, b: Mask, spacing: tuple[float, float]) -> None:
     assume(a.any() and b.any())
@@ -239,7 +238,6 @@ RATINGS = st.integers(1, 4).flatmap(
 
 
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
-@settings(deadline=None)
 @given(ratings=RATINGS)
 def test_alpha_equals_the_definition_pair_by_pair(level: Level, ratings: Any) -> None:
     rows = ratings.tolist()
@@ -277,7 +275,6 @@ def test_ratings_that_alpha_cannot_use_are_refused(ratings: Any, level: Any, mes
         krippendorff_alpha(ratings, level)
 
 
-@settings(deadline=None)
 @given(arrays(int, st.tuples(st.integers(2, 5), st.integers(1, 8)), elements=st.integers(0, 3)))
 def test_fleiss_kappa_equals_statsmodels_and_goes_with_alpha(ratings: Any) -> None:
     assume(len(np.unique(ratings)) > 1)

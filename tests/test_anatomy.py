@@ -58,7 +58,7 @@ def inside(point: tuple[float, float], corners: np.ndarray) -> bool:
     return min(turns) > 0 or max(turns) < 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10_000))
 def test_every_pixel_belongs_to_the_body_that_holds_its_center_else_to_the_disc(seed: int) -> None:
     corners = column(seed)

@@ -18,7 +18,7 @@ from xai_bench.datasets.image_folder import ImageFolder
 from xai_bench.errors import BadInput
 from xai_bench.samples import RegionKey
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 TIMES = {"created", "updated", "opened", "done", "active_seconds", "position", "view_state"}
 
 

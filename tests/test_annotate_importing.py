@@ -84,9 +84,7 @@ def take(database, name, *readings, form="native", **options):
 counter = iter(range(10_000))
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(contents())
 def test_a_project_that_is_exported_and_imported_is_the_same(database, content):
     first, second = f"a{next(counter)}", f"b{next(counter)}"

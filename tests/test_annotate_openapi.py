@@ -35,7 +35,7 @@ def real(desk: Desk) -> dict[str, str]:
 
 
 QUICK = settings(
-    max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck),
+    max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
 

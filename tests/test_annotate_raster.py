@@ -47,7 +47,7 @@ def exactly_inside(ring, x, y):
     return -1 if on > 1 else int(on or odd)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(whole, min_size=3, max_size=7))
 def test_an_outline_of_whole_numbers_is_exact(ring):
     """Where two edges coincide they bound nothing and may count or not; the next test has such outlines too."""

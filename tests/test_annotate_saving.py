@@ -255,7 +255,7 @@ def test_any_order_of_two_tabs_loses_nothing_and_leaves_an_intact_chain(tmp_path
             if kept:
                 assert (kept["rev"], kept["confidence"], kept["deleted"]) == (self.rev, self.confidence, self.deleted)
 
-    quick = settings(max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+    quick = settings(max_examples=12, stateful_step_count=15, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Tabs, settings=quick)  # type: ignore[no-untyped-call]  # hypothesis has no types here
     with desk.database.reading() as session:
         assert verify(session).problems == ()

@@ -62,7 +62,7 @@ def slow_scores(metric: AverageDrop, case: Case, n: int) -> dict[str, float]:
     }
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from([Zero(), Blur(40.0)]), st.floats(-1, 1))
 def test_equals_the_definition(seed: int, imputer: Zero | Blur, shift: float) -> None:
     classifier = tiny_classifier()

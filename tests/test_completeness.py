@@ -43,7 +43,7 @@ def promised(case, *values, **fields):
     return replace(case, explainer=Promise(values, **fields))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(-3, 3), st.floats(0, 1))
 def test_the_gap_is_what_was_added_to_an_exact_map(extra, start):
     """The box's logit of `bright` is 4 (mean - 0.5) over its 16 x 24 pixels."""

@@ -131,7 +131,6 @@ def test_staple_follows_the_paper_and_says_that_it_was_cut_short(iterations: int
     assert (found.iterations, found.converged) == (iterations, False)
 
 
-@settings(deadline=None)
 @given(several(least=1, most=6))
 def test_staple_is_finite_and_does_not_depend_on_the_order_of_readers(masks: list[Mask]) -> None:
     found, turned = staple(masks, 200), staple(masks[::-1], 200)  # noise takes thousands, drawings tens
@@ -142,7 +141,6 @@ def test_staple_is_finite_and_does_not_depend_on_the_order_of_readers(masks: lis
     np.testing.assert_array_equal(found.specificity, turned.specificity[::-1])
 
 
-@settings(deadline=None)
 @given(several(least=1, most=1), st.integers(1, 5))
 def test_identical_readers_are_their_own_consensus_and_perfect(masks: list[Mask], readers: int) -> None:
     found = staple(masks * readers)
@@ -191,7 +189,7 @@ def test_a_tie_of_an_even_number_of_readers_is_not_marked() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None, max_examples=20)  # STAPLE of noise takes thousands of iterations
+@settings(max_examples=20)  # STAPLE of noise takes thousands of iterations
 @given(masks=several(least=1, most=5), seed=st.integers(0, 99))
 def test_the_order_of_readers_changes_nothing(method: str, masks: list[Mask], seed: int) -> None:
     shuffled = [masks[i] for i in np.random.default_rng(seed).permutation(len(masks))]

@@ -27,7 +27,7 @@ def slow_matched(saliency: np.ndarray, region: np.ndarray) -> float:
     return float(np.mean([slow_dice(top, m) for top in tops]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_matched_area_is_the_expectation_over_all_orders_of_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def test_matched_area_is_the_expectation_over_all_orders_of_ties(seed: int) -> N
     assert found.scores["dice_matched"].item() == pytest.approx(slow_matched(saliency, region))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.booleans())
 def test_otsu_and_the_best_threshold_equal_the_definition(seed: int, tied: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def slow_peak(values: np.ndarray, region: np.ndarray, content: np.ndarray, units
     return float(distance_transform_edt(~region, sampling=units)[peaks].mean())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.3, 3), st.floats(0.3, 3), st.sampled_from([1.0, 2.0, 1e-3]))
 def test_equals_scipy_at_any_scale(seed: int, row_mm: float, column_mm: float, scale: float) -> None:
     rng = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ def point(row: int, column: int, height: int, width: int) -> torch.Tensor:
     return film
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0.3, 3), st.floats(0.3, 3), st.sampled_from([1.0, 2.0, 1e-3]))
 def test_equals_the_linear_program_at_any_scale(seed: int, row_mm: float, column_mm: float, scale: float) -> None:
     rng = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def test_the_diagonal_is_that_of_each_films_own_content() -> None:
 
 
 @given(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_place_and_the_size_of_the_padding_change_nothing(top: int, left: int, bottom: int, right: int) -> None:
     generator = torch.Generator().manual_seed(2)
     maps, region = torch.randn(2, 9, 6, generator=generator), torch.rand(2, 9, 6, generator=generator) < 0.3

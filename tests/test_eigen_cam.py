@@ -32,7 +32,7 @@ def test_eigen_cam_equals_the_plain_twin(make):
 
 @pytest.mark.parametrize(("channels", "rows"), [(3, 5), (40, 2)])
 @given(st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_component_of_centered_values_is_the_package_s_up_to_its_sign(channels, rows, seed):
     projection = pytest.importorskip("pytorch_grad_cam.utils.svd_on_activations").get_2d_projection
     values = torch.randn(2, channels, rows, 4, generator=torch.Generator().manual_seed(seed))

@@ -59,7 +59,7 @@ def score(metric: Infidelity, case: Case, n: int, picture: Tensor) -> float:
     return found[0, case.batch.targets[n]].item()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     st.integers(0, 10_000), st.sampled_from(["probability", "logit"]), st.integers(3, 30), st.integers(2, 5), st.data()
 )

@@ -30,7 +30,7 @@ def slow_iou(predicted: np.ndarray, region: np.ndarray) -> float:
     return float((predicted & region).sum() / (predicted | region).sum())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_matched_area_is_the_expectation_over_all_orders_of_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -48,7 +48,7 @@ def slow(case: Case, n: int, share: float) -> tuple[float, float]:
     return both / (predicted | region).sum(), 2 * both / (predicted.sum() + region.sum())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000))
 def test_the_threshold_is_the_best_of_the_grid_over_all_films_the_middle_one_of_equals(seed: int) -> None:
     cases = [drawn(seed), drawn(seed + 1, films=2)]
@@ -60,7 +60,7 @@ def test_the_threshold_is_the_best_of_the_grid_over_all_films_the_middle_one_of_
     assert threshold(IoUTuned().tune(iter(cases))) == (first + last) // 2 / 100
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(0, 99))
 def test_scores_are_iou_and_dice_above_that_share_of_each_maps_maximum(seed: int, percent: int) -> None:
     case = drawn(seed)

@@ -86,7 +86,7 @@ def test_equals_brute_force_where_all_coalitions_are_asked(score, imputer):
 
 
 @given(st.integers(1, 7), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_regression_on_all_coalitions_is_the_shapley_value_of_any_game(players, seed):
     keep, weights = coalitions(players, 2**players, torch.Generator())
     table = np.random.default_rng(seed).normal(size=2**players)
@@ -199,7 +199,7 @@ def test_converges_to_the_exact_values_as_samples_grow():
 
 
 @given(st.integers(4, 40), st.integers(2, 13), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_coalitions_are_drawn_in_pairs_and_are_proper(players, samples, seed):
     keep, weights = coalitions(players, samples, torch.Generator().manual_seed(seed))
     assert keep[0].all() and not keep[1].any() and weights[:2].tolist() == [0, 0]

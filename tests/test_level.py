@@ -74,7 +74,7 @@ def slow_scores(saliency, region, labels, content, names) -> dict[str, float]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
 def test_equals_the_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)

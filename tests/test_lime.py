@@ -135,7 +135,7 @@ def test_on_a_linear_classifier_a_cell_is_worth_what_it_adds():
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_fit_follows_its_scores_and_its_players(scale, shift, seed):
     random = torch.Generator().manual_seed(seed)
     keep, scores = torch.rand(50, 5, generator=random) < 0.5, torch.rand(50, generator=random, dtype=torch.float64)

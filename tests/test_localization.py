@@ -53,7 +53,7 @@ def slow_above(values: np.ndarray, region: np.ndarray, threshold: float) -> tupl
     return len(found), sum(found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
 def test_the_pixels_above_a_threshold_are_counted_exactly(seed: int) -> None:
     """At, just below and between the values, in more digits than the map has."""

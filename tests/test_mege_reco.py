@@ -50,7 +50,7 @@ def test_equal_the_definitions() -> None:
         assert "25 comparisons where both are right, 8 where one is" in row.note
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 6))
 def test_reco_equals_every_threshold_also_with_ties_and_weights(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def slow_pairs(metric: MuFidelity, case: Case, n: int) -> tuple[list[float], lis
     return told, falls
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     st.integers(0, 10_000),
     st.sampled_from(["probability", "logit"]),

@@ -67,7 +67,7 @@ def check(images, hidden, content=None, within=1e-4):
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 3), st.floats(0, 1), st.integers(0, 999))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_a_direct_solve_for_any_size_and_mask(h, w, c, share, seed):
     g = torch.Generator().manual_seed(seed)
     images, hidden = torch.rand(2, c, h, w, generator=g), torch.rand(2, h, w, generator=g) < share
@@ -76,7 +76,7 @@ def test_equals_a_direct_solve_for_any_size_and_mask(h, w, c, share, seed):
 
 
 @given(st.integers(0, 999), st.floats(0.1, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_padding_does_not_exist(seed, share):
     g = torch.Generator().manual_seed(seed)
     images, content = torch.rand(1, 3, 15, 18, generator=g), torch.zeros(1, 15, 18, dtype=torch.bool)

@@ -16,7 +16,7 @@ def lines(t: int, p: int, other: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
     return tuple(np.array([(a, b, i) for a, b in pairs for i in range(p)]).T)  # type: ignore[return-value]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(5, 8), st.integers(2, 9))
 def test_a_sum_of_both_twins_has_the_interval_of_twice_the_twins_mean(seed: int, t: int, p: int) -> None:
     """With y = x(a, i) + x(b, i) the mean is twice that of x, whose interval over twins x patients is known."""
@@ -29,7 +29,7 @@ def test_a_sum_of_both_twins_has_the_interval_of_twice_the_twins_mean(seed: int,
     assert (found.n, found.n_patients) == (len(i), p)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_where_twins_do_not_matter_it_is_the_t_interval_of_patients(seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=12)

@@ -46,7 +46,7 @@ def mean_classifier() -> tuple[Classifier, Shapes]:
 
 
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 8), st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_coalitions_equal_a_plain_loop_in_any_batch_size(b: int, m: int, batch_size: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     images, labels = torch.rand(b, 1, 6, 5, generator=g), torch.randint(0, 4, (b, 6, 5), generator=g)

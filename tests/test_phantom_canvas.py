@@ -61,7 +61,7 @@ def test_reduce_is_the_mean_of_blocks() -> None:
     assert CANVAS.reduce(layer, 4) == pytest.approx(layer.reshape(50, 4, 40, 4).mean((1, 3)), abs=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=2, max_size=7))
 def test_a_smooth_path_passes_through_its_points(points: list[tuple[float, float]]) -> None:
     path = smooth(points, samples=(len(points) - 1) * 6 + 1)

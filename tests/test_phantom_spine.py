@@ -15,7 +15,7 @@ from xai_bench.phantom.thorax import REACH
 numbers = st.integers(0, 999_999)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(number=numbers, cobb=st.floats(0, MAX_COBB))
 def test_the_cobb_angle_set_is_the_one_measured(number: int, cobb: float) -> None:
     drawn = column(Chance(0, number), cobb)
@@ -24,7 +24,7 @@ def test_the_cobb_angle_set_is_the_one_measured(number: int, cobb: float) -> Non
     assert odd_corners(drawn.corners + 1.0, (3, 3)) == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(number=numbers, percent=st.floats(0, MAX_SLIP))
 def test_the_slip_set_is_the_one_measured_and_the_only_one(number: int, percent: float) -> None:
     drawn = side_column(Chance(0, number), percent)

@@ -19,7 +19,7 @@ def score(saliency: np.ndarray, region: np.ndarray, content: np.ndarray | None =
     return PixelRanking()(make_case(torch.from_numpy(saliency), torch.from_numpy(region), shown))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 100]))
 def test_areas_are_those_of_scikit_learn_on_the_positive_part_inside_content(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
@@ -55,7 +55,7 @@ def slow_rank(saliency: np.ndarray, region: np.ndarray) -> float:
     return float(np.mean([region[sorted(o, key=lambda p: -values[p])[:size]].mean() for o in orders]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_relevance_rank_is_the_expectation_over_all_orders_of_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -31,7 +31,7 @@ def batch_of(*images):
 
 
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_pixel_is_in_the_cell_that_holds_its_center(cells, height, width):
     found = grid(height, width, cells)
     for y in range(height):
@@ -41,7 +41,7 @@ def test_a_pixel_is_in_the_cell_that_holds_its_center(cells, height, width):
 
 
 @given(st.integers(1, 9), st.integers(0, 20), st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_grid_that_fits_leaves_no_cell_empty(cells, more_rows, more_columns):
     assert grid(cells + more_rows, cells + more_columns, cells).unique().tolist() == list(range(cells**2))
 
@@ -140,7 +140,7 @@ def test_paints_each_players_value_on_its_pixels():
 
 
 @given(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 6), st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_mean_colors_are_those_that_the_package_computes(b, channels, most, seed):
     random = np.random.default_rng(seed)
     images = torch.from_numpy(random.integers(0, 256, (b, channels, 9, 11)) / 255).float()

@@ -28,7 +28,7 @@ def slow_score(
     return sum(hits) / len(hits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.floats(0, 8), st.floats(0.31, 3), st.floats(0.31, 3))
 def test_equals_the_definition(seed: int, tolerance: float, row_mm: float, column_mm: float) -> None:
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def test_a_spacing_that_is_not_exact_in_binary_still_reaches_its_last_pixel() ->
     assert near(region, peaks, torch.full((1, 2), 0.1).double(), 15.0).nonzero().max() == 150
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0, 9))
 def test_looking_up_peaks_and_dilating_the_region_say_the_same(seed: int, tolerance: float) -> None:
     rng = np.random.default_rng(seed)

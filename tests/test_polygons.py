@@ -19,7 +19,7 @@ def by_scikit_image(ring, shape):
     return mask
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.lists(p, min_size=3, max_size=9) for p in (whole, half, real)))
 @example([(2.5, 2.5), (9.5, 2.5), (9.5, 6.5), (2.5, 6.5)])  # centers on all edges
 @example([(2.5, 2.5), (2.5, 2.5), (2.5, 2.5)])

@@ -99,7 +99,7 @@ states = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(["anna", "ben", "carl", "dora"]), states), st.sampled_from(sorted(METHODS)))
 def test_equals_the_consensus_of_those_who_voted(readers: dict[str, Region], method: str) -> None:
     wanted = (f"consensus:{method}", f"consensus:{method}:without:*", f"consensus:{method}:without:ben")

@@ -49,7 +49,7 @@ def slow_curve(metric: RegionPerturbation, case: Case, n: int) -> list[float]:
     return y
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(0, 10_000),
     st.sampled_from(["probability", "logit"]),

@@ -44,7 +44,7 @@ def slow_curve(metric: OneWay, case: Case, n: int) -> tuple[list[float], list[fl
     return x, y
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([Deletion, Insertion]),

@@ -62,7 +62,7 @@ def test_equals_the_authors_masks_and_sum(method):
 
 
 @given(st.integers(2, 9), st.integers(9, 40), st.integers(9, 40), st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_masks_equal_those_of_scikit_image_at_any_size_and_shift(cells, height, width, seed):
     random = torch.Generator().manual_seed(seed)
     batch = tiny_batch(tiny_classifier(), count=1)

@@ -47,7 +47,7 @@ def slow_means(metric: Road, case: Case, n: int) -> dict[str, float]:
     return means | {name: (means[f"{name}_lerf"] - means[f"{name}_morf"]) / 2 for name in SCORES}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from(["probability", "logit"]), st.integers(2, 40))
 def test_equals_the_definition(seed: int, score: str, steps: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -17,7 +17,7 @@ def rows(n: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_was_put_is_found(n: int, width: int, seed: int) -> None:
     bits, values = rows(n, width, seed)
     bits[:, -1] |= 1  # players hidden at the end do not count

@@ -150,7 +150,7 @@ def by_the_package(nested, value, evaluations, at_once=16):
 
 
 @given(trees(1, 5), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_opened_to_the_end_they_are_owen_values_by_definition(nested, seed):
     value = game(nested, seed)
     found, _ = played(nested, value, ALL)
@@ -159,7 +159,7 @@ def test_opened_to_the_end_they_are_owen_values_by_definition(nested, seed):
 
 
 @given(trees(2, 9), st.integers(0, 999), st.integers(2, 40), st.sampled_from([2, 4, 8, 16]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_on_any_budget_they_are_those_of_the_package(nested, seed, half_budget, at_once):
     value = game(nested, seed)
     found, asked = played(nested, value, 2 * half_budget, at_once)
@@ -169,7 +169,7 @@ def test_on_any_budget_they_are_those_of_the_package(nested, seed, half_budget, 
 
 
 @given(trees(2, 9), st.integers(0, 999), st.integers(4, 60), st.integers(1, 20), st.sampled_from([2, 8, 16]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_larger_budget_asks_the_same_and_more(nested, seed, budget, more, at_once):
     value = game(nested, seed)
     some, few = played(nested, value, budget, at_once)

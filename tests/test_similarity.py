@@ -55,7 +55,7 @@ def test_all_pairs_equal_scikit_image_and_scipy(shape: tuple[int, int], span: fl
             assert found[:, p, film].tolist() == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from([2, 5, 1000]), st.booleans())
 def test_pairs_of_different_films_count_the_content_of_both(seed: int, levels: int, letterbox: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -72,7 +72,7 @@ def test_pairs_of_different_films_count_the_content_of_both(seed: int, levels: i
     assert torch.allclose(found, torch.stack(expected), atol=1e-6, equal_nan=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 4))
 def test_a_map_is_like_itself_whatever_its_ties_and_its_scale(seed: int, levels: int) -> None:
     maps = torch.randint(0, levels + 1, (1, 3, 12, 15), generator=torch.Generator().manual_seed(seed)).float()

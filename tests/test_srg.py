@@ -44,7 +44,7 @@ def slow_areas(metric: SRG, case: Case, n: int) -> tuple[float, float]:
     return areas[0], areas[1]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from(["probability", "logit"]), st.integers(2, 90))
 def test_equals_the_definition(seed: int, score: str, steps: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -219,7 +219,7 @@ def flipped(d: NDArray[np.float64]) -> NDArray[np.float64]:
         st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=11),
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sign_flips_are_counted_exactly_up_to_ties_and_never_too_few(values: list[float]) -> None:
     d = np.array(values)
     found = paired_difference(d, np.zeros(d.size), np.arange(d.size)).p
@@ -254,7 +254,7 @@ def test_no_difference_is_no_finding() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=15, deadline=None)  # statsmodels takes 20 ms a call
+@settings(max_examples=15)  # statsmodels takes 20 ms a call
 def test_multiplicity_equals_statsmodels(p: list[float]) -> None:
     assert holm(np.array(p)) == pytest.approx(multipletests(p, method="holm")[1])
     assert benjamini_hochberg(np.array(p)) == pytest.approx(multipletests(p, method="fdr_bh")[1])

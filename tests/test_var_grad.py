@@ -11,7 +11,7 @@ from xai_bench_explainers.var_grad import VarGrad
 from xai_bench.testing import tiny_batch, tiny_classifier
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.floats(0, 0.5))
 def test_equals_the_variance_of_the_maps_that_smooth_grad_averages(seed, samples, sigma):
     classifier = network(Shared(), mean=(0.5,), std=(0.25,))

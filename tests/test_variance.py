@@ -110,7 +110,7 @@ def test_components_of_a_map_are_the_sums_over_its_cells() -> None:
     assert once(values, design) == pytest.approx({e: sum(cell[e] for cell in each) for e in each[0]})
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.01, 100), shift=st.floats(-5, 5))
 def test_order_scale_and_what_all_maps_share_change_nothing(seed: int, scale: float, shift: float) -> None:
     rng = np.random.default_rng(seed)
