@@ -100,7 +100,7 @@ def curve_figure(run: Run, metric: str) -> Figure:
             own = curves[(curves.classifier == classifier) & (curves.curve == name)]
             for explainer in dict.fromkeys(own.explainer):
                 _curve(axes, _per_patient(own[own.explainer == explainer], patients), explainer, methods)
-            what = f"{readable(str(name))}, " * (len(names) > 1)
+            what = f"{readable(str(name))}\n" * (len(names) > 1)
             axes.set_title(f"{what}{classifier} (n {own.picture.nunique()})", fontsize=10, loc="left", color=INK)
             axes.set_xlabel(across, fontsize=9, color=INK)
             axes.set_xlim(0, 1)

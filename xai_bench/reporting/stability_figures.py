@@ -174,7 +174,7 @@ def null_figure(run: Run, rows: pd.DataFrame) -> Figure | None:
         found |= {name: values} if any(map(len, values.values())) else {}
     if not found:
         return None
-    shape = (max(5.0, 1.6 + 3.5 * len(found)), 1.5 + 0.62 * len(methods))
+    shape = (max(5.0, 1.6 + 3.5 * len(found)), 1.9 + 0.62 * len(methods))
     figure = Figure(shape, layout="constrained")
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     twins = rows[rows.other == ""]
@@ -290,4 +290,5 @@ def _explain(figure: Figure, axes: Axes) -> None:
         axes.fill_between([], [], color=BAND, label="null band: other patients, middle 95%"),
         axes.plot([], [], color=FLOOR_COLOR, lw=1.6, ls=(0, (3, 1.5)), label="floor: same model explained twice")[0],
     ]
-    figure.legend(handles=shown, loc="outside lower left", ncols=3, frameon=False, fontsize=8.5)
+    columns = 3 if figure.get_figwidth() > 8 else 1
+    figure.legend(handles=shown, loc="outside lower left", ncols=columns, frameon=False, fontsize=8.5)
